@@ -1,0 +1,208 @@
+"""TD3 (Fujimoto, van Hoof, Meger 2018) on camera frames, in the paper's order and words.
+
+Beside the paper, each by param: layer norm, a penalty on saturated actions, an actor on the critic's features.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clipdrive.agents.augment import random_shift
+from clipdrive.agents.clipping import ClippedOptimizer, GroupNorms, named_groups, require_cover
+from clipdrive.agents.networks import Actor, Critic, NetworkError, NetworkSpec
+from clipdrive.agents.targets import smoothed_action, td3_target
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions on the agent's device: frames uint8 (B, C, H, W), states (B, S), actions (B, A), the rest (B,)."""
+
+    frames: Tensor
+    states: Tensor
+    actions: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    next_frames: Tensor
+    next_states: Tensor
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update did: scalars by name, and the norms of each group that was stepped."""
+
+    scalars: dict[str, Tensor]
+    norms: dict[str, GroupNorms]
+
+
+class TD3:
+    """Twin delayed deep deterministic policy gradient.
+
+    `params` is the Params object (gamma, tau, rates, noise, clip ...); `generator` draws the target noise and the
+    image shifts on `device`.
+    """
+
+    def __init__(self, spec: NetworkSpec, params: Any, device: torch.device, generator: torch.Generator) -> None:
+        self.spec = spec
+        self.params = params
+        self.device = device
+        self.generator = generator
+        self.updates = 0
+        self.actor = Actor(spec).to(device)
+        self.critic = Critic(spec).to(device)
+        self.actor_target = _frozen_copy(self.actor)
+        self.critic_target = _frozen_copy(self.critic)
+        actor_groups = named_groups(actor_cnn=self.actor.encoder, actor_head=self.actor.head)
+        critic_groups = named_groups(
+            critic_cnn=self.critic.encoder, critic_head=[self.critic.q1, self.critic.q2]
+        )
+        self.actor_optimizer = _clipped_adam(actor_groups, params.actor_lr, params.clip)
+        self.critic_optimizer = _clipped_adam(critic_groups, params.critic_lr, params.clip)
+        require_cover([self.actor, self.critic], [o.optimizer for o in self.optimizers])
+
+    @property
+    def optimizers(self) -> tuple[ClippedOptimizer, ClippedOptimizer]:
+        return self.actor_optimizer, self.critic_optimizer
+
+    @torch.no_grad()
+    def act(self, frames: Tensor, state: Tensor) -> Tensor:
+        """Actions without noise in [-1, 1] (B, A) for frames (B, C, H, W) and states (B, S)."""
+        return torch.tanh(self.actor(self._actor_features(frames), state))
+
+    def set_learning_rates(self, factor: float) -> None:
+        """Set both rates to `factor` times their param."""
+        self.actor_optimizer.set_lr(self.params.actor_lr * factor)
+        self.critic_optimizer.set_lr(self.params.critic_lr * factor)
+
+    def update(self, batch: Batch, measure_update: bool = False) -> Update:
+        """One update of the critics and, every `policy_delay` updates, of the actor and the targets.
+
+        Raises ClippingError, before any weight of that step changes.
+        """
+        params = self.params
+        frames = self._augmented(batch.frames)
+        target = self._target(batch)
+
+        features = self.critic.encoder(frames)
+        q1, q2 = self.critic(features, batch.states, batch.actions)
+        critic_loss = F.mse_loss(q1, target) + F.mse_loss(q2, target)
+        norms = self.critic_optimizer.step(critic_loss, measure_update)
+        self.updates += 1
+        scalars = _critic_scalars(critic_loss, q1, q2, target)
+
+        if self.updates % params.policy_delay == 0:
+            features = features.detach()  # of the critic before its step, as DrQ-v2 does: saves a pass
+            actor_features = features if self.actor.encoder is None else self.actor.encoder(frames)
+            pre_tanh = self.actor(actor_features, batch.states)
+            action = torch.tanh(pre_tanh)
+            for parameter in self.critic.parameters():
+                parameter.requires_grad_(False)  # the actor's loss leaves nothing on the critic
+            q = self.critic.first(features, batch.states, action)
+            for parameter in self.critic.parameters():
+                parameter.requires_grad_(True)
+            saturation = (pre_tanh.abs() - 1.0).clamp(min=0.0).square().sum(dim=1).mean()
+            actor_loss = -q.mean() + params.saturation_penalty * saturation
+            norms |= self.actor_optimizer.step(actor_loss, measure_update)
+            scalars |= {
+                "actor_loss": actor_loss.detach(),
+                "action_abs_mean": action.detach().abs().mean(),
+                "saturated_share": (action.detach().abs() > 0.99).float().mean(),
+            }
+            _move_towards(self.actor_target, self.actor, params.tau)
+            _move_towards(self.critic_target, self.critic, params.tau)
+        return Update(scalars, norms)
+
+    @torch.no_grad()
+    def _target(self, batch: Batch) -> Tensor:
+        next_frames = self._augmented(batch.next_frames)
+        features = self.critic_target.encoder(next_frames)
+        own = self.actor_target.encoder
+        actor_features = features if own is None else own(next_frames)
+        action = torch.tanh(self.actor_target(actor_features, batch.next_states))
+        noise = torch.randn(action.shape, generator=self.generator, device=self.device)
+        action = smoothed_action(action, noise * self.params.policy_noise, self.params.noise_clip)
+        q1, q2 = self.critic_target(features, batch.next_states, action)
+        return td3_target(batch.rewards, batch.terminated, self.params.gamma, q1, q2)
+
+    def _actor_features(self, frames: Tensor) -> Tensor:
+        encoder = self.critic.encoder if self.actor.encoder is None else self.actor.encoder
+        return encoder(frames)
+
+    def _augmented(self, frames: Tensor) -> Tensor:
+        if self.params.image_shift_px == 0:
+            return frames
+        return random_shift(frames, self.params.image_shift_px, self.generator)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that training needs to go on bit by bit, as tensors and plain values."""
+        return {
+            "updates": self.updates,
+            "actor": self.actor.state_dict(),
+            "critic": self.critic.state_dict(),
+            "actor_target": self.actor_target.state_dict(),
+            "critic_target": self.critic_target.state_dict(),
+            "optimizers": [clipped.optimizer.state_dict() for clipped in self.optimizers],
+            "records": [clipped.record.state() for clipped in self.optimizers],
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave; raises NetworkError when it is of another network."""
+        self.load_weights({"actor": state["actor"], "critic": state["critic"]})
+        self.actor_target.load_state_dict(state["actor_target"])
+        self.critic_target.load_state_dict(state["critic_target"])
+        for clipped, values, record in zip(self.optimizers, state["optimizers"], state["records"], strict=True):
+            clipped.optimizer.load_state_dict(values)
+            clipped.record.load_state(record)
+        self.generator.set_state(state["generator"].cpu())
+        self.updates = state["updates"]
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """The online networks' weights: what is delivered."""
+        return {"actor": self.actor.state_dict(), "critic": self.critic.state_dict()}
+
+    def load_weights(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+        try:
+            self.actor.load_state_dict(weights["actor"])
+            self.critic.load_state_dict(weights["critic"])
+        except (KeyError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[-1].strip()
+            raise NetworkError(f"the weights are of another network: {first}") from error
+
+
+def _clipped_adam(groups: list[dict[str, Any]], lr: float, clip: Any) -> ClippedOptimizer:
+    limits = {group["name"]: getattr(clip, group["name"]) for group in groups}
+    return ClippedOptimizer(torch.optim.Adam(groups, lr=lr, fused=True), limits)
+
+
+def _frozen_copy(module: torch.nn.Module) -> Any:
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+@torch.no_grad()
+def _move_towards(target: torch.nn.Module, online: torch.nn.Module, tau: float) -> None:
+    """theta' <- tau theta + (1 - tau) theta'."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
+
+
+@torch.no_grad()
+def _critic_scalars(loss: Tensor, q1: Tensor, q2: Tensor, target: Tensor) -> dict[str, Tensor]:
+    error = (q1 - target).abs()
+    return {
+        "critic_loss": loss.detach(),
+        "q1_mean": q1.mean(),
+        "q2_mean": q2.mean(),
+        "q_abs_max": torch.maximum(q1.abs().max(), q2.abs().max()),
+        "q_gap_mean": (q1 - q2).abs().mean(),
+        "target_mean": target.mean(),
+        "target_min": target.min(),
+        "target_max": target.max(),
+        "td_error_mean": error.mean(),
+        "td_error_p99": torch.quantile(error, 0.99),
+    }
