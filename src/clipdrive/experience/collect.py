@@ -1,0 +1,140 @@
+"""The collect stage: drive episodes with a behaviour driver, in parallel; write them, a manifest and metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipdrive.driving.drivers import driver_for
+from clipdrive.driving.environment import DriveEnv
+from clipdrive.driving.spawn import COLLECT
+from clipdrive.experience.episodes import EpisodeRecorder, write_episode
+from clipdrive.experience.picture import draw_spawns
+from clipdrive.experience.workers import run_tasks
+from clipdrive.params import Params
+from clipdrive.progress import Progress
+
+_env: DriveEnv | None = None  # of this worker process
+_params: Params | None = None
+
+
+def collect(params: Params, folder: Path, picture: Path) -> dict[str, Any]:
+    """Drive `collect.episodes` episodes into `folder`, draw the map `picture`; returns the metrics (written too).
+
+    The folder appears when it is complete: a run that fails leaves nothing at its place.
+    """
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    per_load = params.tracks.episodes_per_load
+    blocks = [
+        (first, min(first + per_load, params.collect.episodes), str(part))
+        for first in range(0, params.collect.episodes, per_load)
+    ]
+    progress = Progress("collect", params.collect.episodes, "episodes")
+    rows: list[dict[str, Any]] = []
+    try:
+        for block in run_tasks(_drive_block, blocks, _start, params):
+            rows += block
+            progress.advance(len(block))
+    finally:
+        progress.close()
+    rows.sort(key=lambda row: row["index"])
+    metrics = _metrics(rows, params)
+    for name, content in (("manifest.json", rows), ("metrics.json", metrics)):
+        (part / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    draw_spawns(picture, rows, _maps(rows, params))
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    return metrics
+
+
+def _maps(rows: list[dict[str, Any]], params: Params) -> dict[str, np.ndarray]:
+    with contextlib.closing(DriveEnv(params, tracks="training")) as env:
+        routes = {name: env.open_track(name).route_forward for name in {row["track"] for row in rows}}
+    return {name: np.column_stack([route.x_m, route.y_m]) for name, route in routes.items()}
+
+
+def _start(worker: int, params: Params) -> None:
+    global _env, _params
+    _params = params
+    _env = DriveEnv(params, tracks="training", stream=COLLECT, worker=worker)
+
+
+def _drive_block(first: int, end: int, folder: str) -> list[dict[str, Any]]:
+    return [_drive(index, Path(folder)) for index in range(first, end)]
+
+
+def _drive(index: int, folder: Path) -> dict[str, Any]:
+    observation, start = _env.reset(options={"episode": index})
+    rng = np.random.default_rng([_params.seed, COLLECT, index, 1])
+    driver = driver_for(_params, index, _env, rng)
+    colors = 3 if _params.camera.color == "rgb" else 1
+
+    def newest(observation: dict[str, np.ndarray]) -> np.ndarray:
+        frame = observation["frames"][-colors:]
+        return frame[0] if colors == 1 else frame.transpose(1, 2, 0)
+
+    recorder = EpisodeRecorder(newest(observation), observation["state"])
+    done, info = False, start
+    while not done:
+        action = driver.act(info)
+        observation, reward, terminated, truncated, info = _env.step(action)
+        recorder.add(action, reward, terminated, truncated, newest(observation), observation["state"])
+        done = terminated or truncated
+    episode = recorder.episode()
+    name = f"episode_{index:05d}.npz"
+    checksum = write_episode(folder / name, episode)
+    return {
+        "index": index,
+        "file": name,
+        "crc32": checksum,
+        "track": start["track"],
+        "direction": start["direction"],
+        "driver": type(driver).__name__,
+        "steps": episode.steps,
+        "metres": float(info["progress_m"]),
+        "return": float(episode.rewards.sum(dtype=np.float64)),
+        "ending": info["ending"],
+        "route_m": float(_env.route.length_m),
+        "spawn": {
+            "s_m": float(start["s_m"]),
+            "offset_m": float(start["offset_m"]),
+            "heading_error_rad": float(start["heading_error_rad"]),
+            "speed_mps": float(start["speed_mps"]),
+            "x_m": float(start["x_m"]),
+            "y_m": float(start["y_m"]),
+        },
+        "end": {"x_m": float(info["x_m"]), "y_m": float(info["y_m"])},
+    }
+
+
+def _metrics(rows: list[dict[str, Any]], params: Params) -> dict[str, Any]:
+    steps = [row["steps"] for row in rows]
+    endings = Counter(row["ending"] for row in rows)
+    every = params.spawn.every_m
+    visited: dict[tuple[str, str], set[int]] = {}
+    checkpoints: dict[tuple[str, str], int] = {}
+    for row in rows:
+        route = (row["track"], row["direction"])
+        checkpoints[route] = max(1, int(row["route_m"] // every))
+        reached = np.arange(row["spawn"]["s_m"], row["spawn"]["s_m"] + max(row["metres"], 0.0) + 1e-9, every / 2)
+        visited.setdefault(route, set()).update(
+            (np.round(reached / every).astype(int) % checkpoints[route]).tolist()
+        )
+    return {
+        "episodes": len(rows),
+        "steps": sum(steps),
+        "metres": round(sum(row["metres"] for row in rows), 3),
+        "episode_steps_mean": float(np.mean(steps)),
+        "return_mean": float(np.mean([row["return"] for row in rows])),
+        "endings": {name: endings.get(name, 0) for name in ("off_road", "stuck", "collision", "time_limit")},
+        "checkpoints_visited_share": sum(map(len, visited.values())) / sum(checkpoints.values()),
+        "standstill_share": float(np.mean([row["spawn"]["speed_mps"] < 0.1 for row in rows])),
+    }

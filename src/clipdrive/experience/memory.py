@@ -1,0 +1,137 @@
+"""The replay memory: every frame stored once, stacks put together when sampled.
+
+A ring of rows. An episode of T steps takes T + 1 rows (its last row holds the final frame and begins no transition).
+Row i holds frame and state before step i, and what the step gave; its next observation is row i + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipdrive.experience.episodes import Episode
+
+ROW_ARRAYS = ("frames", "states", "actions", "rewards", "terminated", "age", "has_next")
+
+
+class ReplayError(ValueError):
+    """The memory cannot give what is asked: it is empty, or too small."""
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Frames uint8 (B, stack*C, H, W), states (B, S), actions (B, A), rewards and terminated float32 (B,)."""
+
+    frames: np.ndarray
+    states: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    next_frames: np.ndarray
+    next_states: np.ndarray
+
+
+class ReplayMemory:
+    """The last `capacity` rows driven; one frame (C, H, W) of uint8 a row.
+
+    `count` is the number of rows ever written; row i lies at i % capacity.
+    """
+
+    def __init__(
+        self, capacity: int, frame_shape: tuple[int, int, int], state_size: int, action_size: int, stack: int
+    ) -> None:
+        if capacity <= stack + 1:
+            raise ReplayError(f"train.memory_steps: got {capacity}, allowed: more than {stack + 1}")
+        self.capacity, self.stack, self.count = capacity, stack, 0
+        self.frames = np.zeros((capacity, *frame_shape), np.uint8)
+        self.states = np.zeros((capacity, state_size), np.float32)
+        self.actions = np.zeros((capacity, action_size), np.float32)
+        self.rewards = np.zeros(capacity, np.float32)
+        self.terminated = np.zeros(capacity, np.float32)
+        self.age = np.zeros(capacity, np.int32)  # rows since the episode's first
+        self.has_next = np.zeros(capacity, bool)
+
+    def begin(self, frame: np.ndarray, state: np.ndarray) -> None:
+        """Write the first row of an episode."""
+        self._write(frame, state, 0)
+
+    def add(
+        self, action: np.ndarray, reward: float, terminated: bool, frame: np.ndarray, state: np.ndarray
+    ) -> None:
+        """Complete the newest row with what its step gave, and write the row that the step led to."""
+        here = (self.count - 1) % self.capacity
+        self.actions[here], self.rewards[here], self.terminated[here] = action, reward, terminated
+        self.has_next[here] = True
+        self._write(frame, state, self.age[here] + 1)
+
+    def add_episode(self, episode: Episode) -> None:
+        frames = as_rows(episode.frames)
+        self.begin(frames[0], episode.states[0])
+        for step in range(episode.steps):
+            self.add(
+                episode.actions[step],
+                episode.rewards[step],
+                episode.terminated[step],
+                frames[step + 1],
+                episode.states[step + 1],
+            )
+
+    def sample(self, size: int, rng: np.random.Generator) -> Transitions:
+        """`size` transitions, uniformly with replacement among all that are whole; raises where there are none."""
+        rows = self._draw(size, rng)
+        here, after = rows % self.capacity, (rows + 1) % self.capacity
+        back = np.arange(self.stack - 1, -2, -1)  # stack-1 .. 0 frames before the row, then the one after
+        # the stack never reaches before its episode's first row: that frame is repeated
+        picked = rows[:, None] - np.minimum(back[None, :], self.age[here][:, None])
+        frames = self.frames[picked % self.capacity]  # (B, stack+1, C, H, W)
+        batch, _, channels, height, width = frames.shape
+        shape = (batch, self.stack * channels, height, width)
+        now, next_ = frames[:, :-1], frames[:, 1:]
+        return Transitions(
+            frames=now.reshape(shape),
+            states=self.states[here],
+            actions=self.actions[here],
+            rewards=self.rewards[here],
+            terminated=self.terminated[here],
+            next_frames=next_.reshape(shape),
+            next_states=self.states[after],
+        )
+
+    def rows_since(self, start: int) -> dict[str, np.ndarray]:
+        """The rows from number `start` (or the oldest kept) to the newest, for a checkpoint."""
+        start = max(start, self.count - self.capacity)
+        where = np.arange(start, self.count) % self.capacity
+        return {"start": np.array(start)} | {name: getattr(self, name)[where] for name in ROW_ARRAYS}
+
+    def put_rows(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Write back what `rows_since` gave, in the same order."""
+        start, length = int(rows["start"]), len(rows["rewards"])
+        where = np.arange(start, start + length) % self.capacity
+        for name in ROW_ARRAYS:
+            getattr(self, name)[where] = rows[name]
+        self.count = start + length
+
+    def _write(self, frame: np.ndarray, state: np.ndarray, age: int) -> None:
+        here = self.count % self.capacity
+        self.frames[here], self.states[here], self.age[here] = frame, state, age
+        self.has_next[here] = False
+        self.count += 1
+
+    def _draw(self, size: int, rng: np.random.Generator) -> np.ndarray:
+        wrapped = self.count > self.capacity
+        oldest = self.count - self.capacity + self.stack - 1 if wrapped else 0  # whose whole stack is kept
+        newest = self.count - 1
+        if newest <= oldest or not self.has_next.any():
+            raise ReplayError("the replay memory is empty: nothing was collected or driven yet")
+        found = np.empty(0, np.int64)
+        while len(found) < size:
+            rows = rng.integers(oldest, newest, size - len(found) + 8)
+            found = np.concatenate([found, rows[self.has_next[rows % self.capacity]]])
+        return found[:size]
+
+
+def as_rows(frames: np.ndarray) -> np.ndarray:
+    """Frames (n, H, W) or (n, H, W, 3) as rows of the memory (n, C, H, W)."""
+    return frames[:, None] if frames.ndim == 3 else np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
