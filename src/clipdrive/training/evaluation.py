@@ -1,0 +1,259 @@
+"""The evaluate stage: full laps on unseen tracks, the agent beside an untrained one and the follower."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clipdrive.agents.device import prepare_torch
+from clipdrive.agents.networks import NetworkError, NetworkSpec
+from clipdrive.agents.store import Driver, read_agent
+from clipdrive.driving.drivers import Follower, cruising_speed_mps
+from clipdrive.driving.environment import DriveEnv
+from clipdrive.driving.spawn import DIRECTIONS, EVALUATE
+from clipdrive.experience.workers import run_tasks
+from clipdrive.params import Params
+from clipdrive.progress import Progress
+from clipdrive.tracks.route import Route
+from clipdrive.training.film import write_film
+from clipdrive.training.train import ACTION_SIZE, STATE_SIZE
+
+DRIVERS = ("agent", "follower", "untrained")
+EPISODE_COLUMNS = (
+    "driver",
+    "episode",
+    "track",
+    "direction",
+    "start_s_m",
+    "steps",
+    "route_completion",
+    "ending",
+    "driven_m",
+    "speed_mean_mps",
+    "offset_abs_mean_m",
+    "jerk_mean_mps3",
+    "return",
+)
+TRAJECTORY_COLUMNS = ("episode", "step", "track", "direction", "x_m", "y_m", "speed_mps", "offset_m")
+TRAJECTORY_EVERY = 5
+DRIVEN_KM_FLOOR = 0.001  # as CARLA's leaderboard, so that a car that never moved has a rate
+FILM_DECISIONS = 600
+
+
+@dataclass(frozen=True)
+class Start:
+    """One lap to drive: from `s_m` along the route of `track` in `direction`."""
+
+    episode: int
+    track: str
+    direction: str
+    s_m: float
+
+
+def evaluation_starts(lengths_m: Sequence[tuple[str, float]], starts: int) -> list[Start]:
+    """`starts` laps spread evenly: over the tracks, both directions, and along each route.
+
+    `lengths_m` gives every track's name and lap length.
+    """
+    routes = [(track, length, way) for track, length in lengths_m for way in DIRECTIONS]
+    result = []
+    for number, (track, length, way) in enumerate(routes):
+        count = (starts - number + len(routes) - 1) // len(routes)
+        result += [(track, way, length * (k + 0.5 * (number % 2)) / count) for k in range(count)]
+    return [Start(i, *row) for i, row in enumerate(result)]
+
+
+def evaluate(params: Params, agent_folder: Path, folder: Path) -> dict[str, Any]:
+    """Drive `evaluate.starts` laps with each driver; write metrics, rows and a film into `folder`; return the metrics.
+
+    The folder appears when it is complete.
+    """
+    read_agent(agent_folder)  # refused before anything is simulated
+    _require_camera(params, agent_folder)
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    routes = _routes(params)
+    lengths = [(name, route.length_m) for (name, way), route in routes.items() if way == "forward"]
+    starts = evaluation_starts(lengths, params.evaluate.starts)
+    film_of = starts[0].episode if params.evaluate.film else -1
+    tasks = _tasks(starts, film_of)
+    progress = Progress("evaluate", len(starts) * len(DRIVERS), "laps")
+    rows, trajectories, film = [], [], None
+    try:
+        for laps in run_tasks(_drive_task, tasks, _start, params, agent_folder):
+            for lap in laps:
+                rows.append(lap["row"])
+                trajectories += lap["trajectory"]
+                film = lap["film"] or film
+                progress.advance(1, f"{lap['row']['driver']} {lap['row']['ending']}")
+    finally:
+        progress.close()
+    rows.sort(key=lambda row: (DRIVERS.index(row["driver"]), row["episode"]))
+    trajectories.sort(key=lambda row: (row["episode"], row["step"]))
+    metrics = summarise(rows)
+    _write_csv(part / "episodes.csv", EPISODE_COLUMNS, rows)
+    _write_csv(part / "trajectories.csv", TRAJECTORY_COLUMNS, trajectories)
+    (part / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    if film is not None:
+        route = routes[starts[0].track, starts[0].direction]
+        write_film(
+            part / "film.gif",
+            film["frames"],
+            film["rows"],
+            np.column_stack([route.x_m, route.y_m]),
+            1.0 / (params.vehicle.step_s * params.vehicle.action_repeat),
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    return metrics
+
+
+def _routes(params: Params) -> dict[tuple[str, str], Route]:
+    """The routes to evaluate on, by track and direction."""
+    with contextlib.closing(DriveEnv(params, tracks="evaluation")) as env:
+        tracks = {name: env.open_track(name) for name in params.tracks.evaluation}
+    return {
+        (name, way): getattr(track, f"route_{way}") for name, track in tracks.items() for way in DIRECTIONS
+    }
+
+
+def _require_camera(params: Params, agent_folder: Path) -> None:
+    camera = json.loads((agent_folder / "agent.json").read_text(encoding="utf-8"))["camera"]
+    if camera != dataclasses.asdict(params.camera):
+        raise NetworkError(f"{agent_folder}: the agent was trained with another camera than params.yaml has; run train")
+
+
+def _tasks(starts: Sequence[Start], film_of: int) -> list[tuple]:
+    """One task a track and driver, so that a worker loads a track once; the long ones first."""
+    tracks = list(dict.fromkeys(start.track for start in starts))
+    return [
+        (driver, [start for start in starts if start.track == track], film_of if driver == "agent" else -1)
+        for driver in DRIVERS
+        for track in tracks
+    ]
+
+
+_env: DriveEnv | None = None  # of this worker process
+_agents: dict[str, Driver] = {}
+
+
+def _start(worker: int, params: Params, agent_folder: Path) -> None:
+    global _env
+    prepare_torch(1)
+    ending = dataclasses.replace(params.ending, off_road=True, stuck=True, collision=True)
+    params = dataclasses.replace(params, ending=ending)
+    _env = DriveEnv(params, tracks="evaluation", stream=EVALUATE, worker=worker)
+    _agents["agent"] = read_agent(agent_folder)
+    torch.manual_seed(params.seed)
+    _agents["untrained"] = Driver(NetworkSpec.of(params, STATE_SIZE, ACTION_SIZE))
+
+
+def _drive_task(driver: str, starts: Sequence[Start], film_of: int) -> list[dict[str, Any]]:
+    return [_drive(driver, start, start.episode == film_of) for start in starts]
+
+
+def _drive(driver: str, start: Start, filmed: bool) -> dict[str, Any]:
+    options = {
+        "track": start.track,
+        "direction": start.direction,
+        "s_m": start.s_m,
+        "lap": True,
+        "time_limit_steps": int(_env.params.evaluate.lap_limit_s / _env.decision_s),
+    }
+    observation, info = _env.reset(options=options)
+    follower = Follower(_env.route, cruising_speed_mps(_env.params)) if driver == "follower" else None
+    infos, rewards, film_rows, frames = [info], [], [], []
+    done = False
+    while not done:
+        action = follower.act(info) if follower else _agents[driver].act(observation)
+        observation, reward, terminated, truncated, info = _env.step(action)
+        infos.append(info)
+        rewards.append(reward)
+        if filmed and len(frames) < FILM_DECISIONS:
+            frames.append(observation["frames"][-1].copy())
+            keys = ("x_m", "y_m", "yaw_rad", "speed_mps", "offset_m", "s_m")
+            film_rows.append({k: info[k] for k in keys} | {"steer": float(action[0]), "throttle": float(action[1])})
+        done = terminated or truncated
+    row = _row(driver, start, infos, rewards)
+    trajectory = [
+        {"episode": start.episode, "step": step, "track": start.track, "direction": start.direction}
+        | {key: round(float(infos[step][key]), 3) for key in ("x_m", "y_m", "speed_mps", "offset_m")}
+        for step in range(0, len(infos), TRAJECTORY_EVERY)
+        if driver == "agent"
+    ]
+    film = {"frames": np.stack(frames), "rows": film_rows} if frames else None
+    return {"row": row, "trajectory": trajectory, "film": film}
+
+
+def _row(driver: str, start: Start, infos: list[dict[str, Any]], rewards: list[float]) -> dict[str, Any]:
+    decision_s = _env.decision_s
+    speed = np.array([info["speed_mps"] for info in infos])
+    acceleration = np.diff(speed) / decision_s
+    jerk = np.abs(np.diff(acceleration)) / decision_s
+    last = infos[-1]
+    return {
+        "driver": driver,
+        "episode": start.episode,
+        "track": start.track,
+        "direction": start.direction,
+        "start_s_m": round(start.s_m, 3),
+        "steps": len(rewards),
+        "route_completion": 1.0 if last["ending"] == "lap" else float(min(max(last["route_completion"], 0.0), 1.0)),
+        "ending": last["ending"],
+        "driven_m": float(max(last["progress_m"], 0.0)),
+        "speed_mean_mps": float(speed[1:].mean()),
+        "offset_abs_mean_m": float(np.mean([abs(info["offset_m"]) for info in infos[1:]])),
+        "jerk_mean_mps3": float(jerk.mean()) if len(jerk) else 0.0,
+        "return": float(np.sum(rewards)),
+    }
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Metrics of each driver over its laps; `clean_share` is the share of laps driven whole."""
+    metrics: dict[str, Any] = {}
+    for driver in DRIVERS:
+        laps = [row for row in rows if row["driver"] == driver]
+        driven_km = sum(row["driven_m"] for row in laps) / 1000.0
+        steps = np.array([row["steps"] for row in laps], float)
+
+        def over_time(name: str, laps: list = laps, steps: np.ndarray = steps) -> float:
+            return float(np.average([row[name] for row in laps], weights=steps))
+
+        def per_km(ending: str, laps: list = laps, km: float = driven_km) -> float:
+            return sum(row["ending"] == ending for row in laps) / max(km, DRIVEN_KM_FLOOR)
+
+        metrics[driver] = {
+            "laps": len(laps),
+            "route_completion_mean": float(np.mean([row["route_completion"] for row in laps])),
+            "clean_share": float(np.mean([row["ending"] == "lap" for row in laps])),
+            "off_road_per_km": per_km("off_road"),
+            "crashes_per_km": per_km("collision"),
+            "stuck_share": float(np.mean([row["ending"] == "stuck" for row in laps])),
+            "driven_km": driven_km,
+            "speed_mean_mps": over_time("speed_mean_mps"),
+            "offset_abs_mean_m": over_time("offset_abs_mean_m"),
+            "jerk_mean_mps3": over_time("jerk_mean_mps3"),
+            "return_mean": float(np.mean([row["return"] for row in laps])),
+        }
+    metrics["speed_ratio_to_follower"] = (
+        metrics["agent"]["speed_mean_mps"] / metrics["follower"]["speed_mean_mps"]
+    )
+    return metrics
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

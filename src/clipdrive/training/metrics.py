@@ -1,0 +1,155 @@
+"""What train records: a row per logged update, a row per episode, and the summary with its certificate."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from clipdrive.agents.td3 import TD3, Update
+
+CRITIC_COLUMNS = (
+    "critic_loss",
+    "q1_mean",
+    "q2_mean",
+    "q_abs_max",
+    "q_gap_mean",
+    "target_mean",
+    "target_min",
+    "target_max",
+    "td_error_mean",
+    "td_error_p99",
+)
+ACTOR_COLUMNS = ("actor_loss", "action_abs_mean", "saturated_share")
+EPISODE_COLUMNS = (
+    "episode",
+    "env_step",
+    "update",
+    "track",
+    "direction",
+    "steps",
+    "return",
+    "progress_m",
+    "route_completion",
+    "ending",
+    "speed_mean_mps",
+    "offset_abs_mean_m",
+    "spawn_s_m",
+    "spawn_x_m",
+    "spawn_y_m",
+    "end_x_m",
+    "end_y_m",
+)
+LAST_EPISODES = 20
+LAST_ROWS = 50
+
+
+def group_names(agent: TD3) -> list[str]:
+    return [group["name"] for clipped in agent.optimizers for group in clipped.optimizer.param_groups]
+
+
+def update_columns(agent: TD3) -> list[str]:
+    groups = [f"{kind}.{name}" for name in group_names(agent) for kind in GROUP_COLUMNS]
+    return ["update", "env_step", *CRITIC_COLUMNS, *ACTOR_COLUMNS, "lr_factor", "exploration_noise", *groups]
+
+
+GROUP_COLUMNS = ("norm_before", "norm_after", "clipped", "update_ratio")
+
+
+class UpdateMeter:
+    """Follows every update: what the next log row needs, and the whole run's Q bound and last rows."""
+
+    def __init__(self, q_bound: float) -> None:
+        self.q_bound = q_bound
+        self.q_abs_max = 0.0
+        self.bound_passed_updates = 0
+        self.rows: deque[dict[str, float]] = deque(maxlen=LAST_ROWS)
+        self._clipped: dict[str, list[int]] = {}
+
+    def add(self, update: Update) -> None:
+        q_abs = float(update.scalars["q_abs_max"])
+        self.q_abs_max = max(self.q_abs_max, q_abs)
+        self.bound_passed_updates += q_abs > self.q_bound
+        for name, norms in update.norms.items():
+            counts = self._clipped.setdefault(name, [0, 0])
+            counts[0] += norms.clipped
+            counts[1] += 1
+
+    def row(self, update: Update, extra: Mapping[str, float]) -> dict[str, float]:
+        """The log row of this update; the clipped shares are those since the last row."""
+        row: dict[str, float] = dict(extra) | {name: float(value) for name, value in update.scalars.items()}
+        for name, norms in update.norms.items():
+            row[f"norm_before.{name}"] = norms.before
+            row[f"norm_after.{name}"] = norms.after
+            if norms.update_ratio is not None:
+                row[f"update_ratio.{name}"] = norms.update_ratio
+        for name, (clipped, steps) in self._clipped.items():
+            row[f"clipped.{name}"] = clipped / max(steps, 1)
+        self._clipped = {}
+        self.rows.append(row)
+        return row
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "q_abs_max": self.q_abs_max,
+            "bound_passed_updates": self.bound_passed_updates,
+            "rows": list(self.rows),
+            "clipped": self._clipped,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.q_abs_max = state["q_abs_max"]
+        self.bound_passed_updates = state["bound_passed_updates"]
+        self.rows = deque(state["rows"], maxlen=LAST_ROWS)
+        self._clipped = state["clipped"]
+
+
+def certificate(agent: TD3) -> dict[str, Any]:
+    """Per group what its gradients did (`gradient`), and over all the violations of a limit (`certificate`)."""
+    records = [clipped.record for clipped in agent.optimizers]
+    groups = {name: row for record in records for name, row in record.summary().items()}
+    violations = sum(record.violations for record in records)
+    return {"gradient": groups, "certificate": {"updates": agent.updates, "violations": violations}}
+
+
+def summary(
+    agent: TD3, meter: UpdateMeter, episodes: list[dict[str, Any]], env_steps: int
+) -> dict[str, Any]:
+    """The train stage's metrics. `episodes` are the last rows of the episode log."""
+
+    def last(name: str) -> float:
+        values = [row[name] for row in meter.rows if name in row]
+        return float(np.mean(values)) if values else 0.0
+
+    result: dict[str, Any] = {
+        "env_steps": env_steps,
+        "updates": agent.updates,
+        "q": {
+            "abs_max": meter.q_abs_max,
+            "bound": meter.q_bound,
+            "bound_passed_updates": meter.bound_passed_updates,
+            "mean_last": last("q1_mean"),
+            "gap_mean_last": last("q_gap_mean"),
+            "target_mean_last": last("target_mean"),
+            "td_error_mean_last": last("td_error_mean"),
+            "td_error_p99_last": last("td_error_p99"),
+        },
+        "loss": {"critic_last": last("critic_loss"), "actor_last": last("actor_loss")},
+        "actor": {
+            "action_abs_mean_last": last("action_abs_mean"),
+            "saturated_share_last": last("saturated_share"),
+        },
+    } | certificate(agent)
+    if episodes:
+        result["driving"] = {
+            "episodes": episodes[-1]["episode"] + 1,
+            "return_last": float(np.mean([row["return"] for row in episodes])),
+            "progress_last_m": float(np.mean([row["progress_m"] for row in episodes])),
+            "failed_share_last": float(np.mean([row["ending"] in FAILURES for row in episodes])),
+        }
+    return result
+
+
+FAILURES = ("off_road", "collision", "stuck")

@@ -1,0 +1,284 @@
+"""The train stage: fill the memory from the episodes, learn on them, then drive and learn in turn.
+
+Interrupted anywhere and started again, it ends with the same bits: everything that shapes the rest of the run is in the
+checkpoint, and episode i of the driving depends on (seed, i) alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import deque
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clipdrive.agents.clipping import ClippingError
+from clipdrive.agents.device import prepare_torch, training_device
+from clipdrive.agents.networks import NetworkSpec
+from clipdrive.agents.store import write_agent
+from clipdrive.agents.td3 import TD3, Batch
+from clipdrive.driving.environment import DriveEnv
+from clipdrive.driving.reward import largest_reward
+from clipdrive.driving.spawn import TRAIN
+from clipdrive.experience.episodes import EpisodeError, read_episodes
+from clipdrive.experience.memory import ReplayMemory, Transitions
+from clipdrive.params import Params, params_as_values
+from clipdrive.progress import Progress
+from clipdrive.training.checkpoint import CheckpointFolder, run_key, state_folder
+from clipdrive.training.logs import CsvLog
+from clipdrive.training.metrics import (
+    EPISODE_COLUMNS,
+    LAST_EPISODES,
+    UpdateMeter,
+    certificate,
+    summary,
+    update_columns,
+)
+
+STATE_SIZE, ACTION_SIZE = 3, 2
+
+
+class TrainError(RuntimeError):
+    """Training was stopped because what it did was not sound."""
+
+
+def train(params: Params, episodes: Path, agent_folder: Path, run_folder: Path) -> dict[str, Any]:
+    """Train on the episodes in `episodes`; write the agent and the run's logs and metrics; return the metrics.
+
+    Raises TrainError when a gradient breaks its limit or is not finite (the certificate goes to the failure folder),
+    EpisodeError for a bad input, CheckpointError for a damaged checkpoint.
+    """
+    prepare_torch(params.train.torch_threads)
+    values = params_as_values(params)
+    for name in ("evaluate", "gate", "collect"):
+        del values[name]
+    del values["tracks"]["evaluation"]
+    key = run_key(values, episodes)
+    checkpoint = CheckpointFolder(key)
+    run = _Run(params, checkpoint)
+    try:
+        run.start(episodes)
+        run.learn_before_driving()
+        run.drive_and_learn()
+    except ClippingError as error:
+        raise TrainError(f"{error}; the certificate is in {run.write_failure(key)}") from error
+    finally:
+        run.close()
+    metrics = run.write(agent_folder, run_folder)
+    checkpoint.remove()
+    return metrics
+
+
+class _Run:
+    """One training run: the agent, its memory, and the counters and generators that a checkpoint holds."""
+
+    def __init__(self, params: Params, checkpoint: CheckpointFolder) -> None:
+        self.params, self.checkpoint = params, checkpoint
+        self.device = training_device()
+        torch.manual_seed(params.seed)  # the networks' first weights
+        generator = torch.Generator(self.device).manual_seed(params.seed + 1)
+        self.spec = NetworkSpec.of(params, STATE_SIZE, ACTION_SIZE)
+        self.agent = TD3(self.spec, params, self.device, generator)
+        self.colors = 3 if params.camera.color == "rgb" else 1
+        frame_shape = (self.colors, params.camera.height_px, params.camera.width_px)
+        self.memory = ReplayMemory(
+            params.train.memory_steps, frame_shape, STATE_SIZE, ACTION_SIZE, params.camera.stack
+        )
+        self.sampling_rng = np.random.default_rng([params.seed, TRAIN, 0])
+        self.noise_rng = np.random.default_rng([params.seed, TRAIN, 1])
+        self.meter = UpdateMeter(largest_reward(params.reward) / (1.0 - params.gamma))
+        self.env_steps = 0
+        self.episode = 0
+        self.last_episodes: deque[dict[str, Any]] = deque(maxlen=LAST_EPISODES)
+        self.total_updates = params.train.updates_before_driving + int(
+            params.train.env_steps * params.train.updates_per_step
+        )
+        self.env: DriveEnv | None = None
+        self.progress = Progress("train", self.total_updates, "updates")
+
+    def start(self, episodes: Path) -> None:
+        """Take up the checkpoint, or fill the memory from the collected episodes."""
+        state = self.checkpoint.load(self.memory)
+        self._saved_at = (0, 0)
+        folder = self.checkpoint.folder
+        offsets = state["offsets"] if state else (None, None)
+        self.update_log = CsvLog(folder / "updates.csv", update_columns(self.agent), offsets[0])
+        self.episode_log = CsvLog(folder / "episodes.csv", EPISODE_COLUMNS, offsets[1])
+        if state:
+            self._load_state(state)
+            self.progress.advance(self.agent.updates, "taken up from the checkpoint")
+            return
+        shape = (self.params.camera.height_px, self.params.camera.width_px)
+        for episode in read_episodes(episodes):
+            if episode.frames.shape[1:3] != shape or (episode.frames.ndim == 4) != (self.colors == 3):
+                raise EpisodeError(
+                    f"{episodes}: got frames of {episode.frames.shape[1:]}, allowed: what camera in params.yaml says"
+                )
+            self.memory.add_episode(episode)
+
+    def learn_before_driving(self) -> None:
+        while self.agent.updates < self.params.train.updates_before_driving:
+            self._update()
+            if self.agent.updates - self._saved_at[1] >= self.params.train.checkpoint_every_steps:
+                self._save()
+
+    def drive_and_learn(self) -> None:
+        params = self.params
+        if self.env_steps >= params.train.env_steps:
+            return
+        self.env = DriveEnv(params, tracks="training", stream=TRAIN)
+        while self.env_steps < params.train.env_steps:
+            self._drive_episode()
+            due = self.env_steps - self._saved_at[0] >= params.train.checkpoint_every_steps
+            chained = params.spawn.kind == "last" and self.episode % params.tracks.episodes_per_load != 0
+            if due and not chained:  # the next link of a chain would need the simulator's memory
+                self._save()
+
+    def _drive_episode(self) -> None:
+        observation, info = self.env.reset(options={"episode": self.episode})
+        first = info
+        self.memory.begin(self._frame(observation), observation["state"])
+        total, speeds, offsets = 0.0, [], []
+        steps, done = 0, False
+        while not done and self.env_steps < self.params.train.env_steps:
+            action = self._explore(observation)
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            self.memory.add(action, reward, terminated, self._frame(observation), observation["state"])
+            self.env_steps += 1
+            steps, done = steps + 1, terminated or truncated
+            total += reward
+            speeds.append(info["speed_mps"])
+            offsets.append(abs(info["offset_m"]))
+            while self.agent.updates < self._updates_due():
+                self._update()
+        row = {
+            "episode": self.episode,
+            "env_step": self.env_steps,
+            "update": self.agent.updates,
+            "track": first["track"],
+            "direction": first["direction"],
+            "steps": steps,
+            "return": float(total),
+            "progress_m": float(info["progress_m"]),
+            "route_completion": float(info["route_completion"]),
+            "ending": info["ending"] or "run_end",
+            "speed_mean_mps": float(np.mean(speeds)),
+            "offset_abs_mean_m": float(np.mean(offsets)),
+            "spawn_s_m": float(first["s_m"]),
+            "spawn_x_m": float(first["x_m"]),
+            "spawn_y_m": float(first["y_m"]),
+            "end_x_m": float(info["x_m"]),
+            "end_y_m": float(info["y_m"]),
+        }
+        self.episode_log.add(row)
+        self.last_episodes.append(row)
+        self.episode += 1
+
+    def _updates_due(self) -> int:
+        train = self.params.train
+        return train.updates_before_driving + int(self.env_steps * train.updates_per_step)
+
+    def _explore(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        frames = torch.from_numpy(observation["frames"])[None].to(self.device)
+        state = torch.from_numpy(observation["state"])[None].to(self.device)
+        action = self.agent.act(frames, state)[0].cpu().numpy()
+        noise = self.noise_rng.normal(0.0, self._exploration_noise(), ACTION_SIZE)
+        return np.clip(action + noise, -1.0, 1.0).astype(np.float32)
+
+    def _exploration_noise(self) -> float:
+        share = self.env_steps / max(self.params.train.env_steps, 1)
+        begin, end = self.params.exploration_noise, self.params.exploration_noise_end
+        return begin + (end - begin) * share
+
+    def _lr_factor(self) -> float:
+        done = self.agent.updates / max(self.total_updates, 1)
+        constant = self.params.lr_constant_share
+        if done <= constant:
+            return 1.0
+        return 1.0 + (self.params.lr_end - 1.0) * (done - constant) / (1.0 - constant)
+
+    def _update(self) -> None:
+        factor = self._lr_factor()
+        self.agent.set_learning_rates(factor)
+        logged = (self.agent.updates + 1) % self.params.train.log_every_updates == 0
+        batch = self._batch(self.memory.sample(self.params.batch_size, self.sampling_rng))
+        try:
+            update = self.agent.update(batch, measure_update=logged)
+        except ClippingError:
+            self._failed_batch = batch
+            raise
+        self.meter.add(update)
+        if logged:
+            extra = {
+                "update": self.agent.updates,
+                "env_step": self.env_steps,
+                "lr_factor": factor,
+                "exploration_noise": self._exploration_noise(),
+            }
+            self.update_log.add(self.meter.row(update, extra))
+        self.progress.advance(1, f"Q {float(update.scalars['q1_mean']):.2f}, {self.env_steps} steps driven")
+
+    def _batch(self, transitions: Transitions) -> Batch:
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(array).to(self.device)
+
+        return Batch(**{name: tensor(getattr(transitions, name)) for name in Batch.__dataclass_fields__})
+
+    def _frame(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        return observation["frames"][-self.colors :]  # the newest of the stack, (C, H, W)
+
+    _failed_batch: Batch | None = None
+
+    def _save(self) -> None:
+        state = {
+            "agent": self.agent.state(),
+            "meter": self.meter.state(),
+            "env_steps": self.env_steps,
+            "episode": self.episode,
+            "last_episodes": list(self.last_episodes),
+            "sampling_rng": self.sampling_rng.bit_generator.state,
+            "noise_rng": self.noise_rng.bit_generator.state,
+            "offsets": (self.update_log.offset(), self.episode_log.offset()),
+        }
+        self.checkpoint.save(state, self.memory)
+        self._saved_at = (self.env_steps, self.agent.updates)
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        self.agent.load_state(state["agent"])
+        self.meter.load_state(state["meter"])
+        self.env_steps, self.episode = state["env_steps"], state["episode"]
+        self.last_episodes.extend(state["last_episodes"])
+        self.sampling_rng.bit_generator.state = state["sampling_rng"]
+        self.noise_rng.bit_generator.state = state["noise_rng"]
+        self._saved_at = (self.env_steps, self.agent.updates)
+
+    def close(self) -> None:
+        self.progress.close()
+        if self.env is not None:
+            self.env.close()
+
+    def write_failure(self, key: str) -> Path:
+        """Keep the certificate, and the batch, of a run that had to stop."""
+        folder = state_folder() / "failures" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(certificate(self.agent), indent=2)
+        (folder / "certificate.json").write_text(text + "\n", encoding="utf-8")
+        if self._failed_batch is not None:
+            torch.save(vars(self._failed_batch), folder / "batch.pt")
+        return folder / "certificate.json"
+
+    def write(self, agent_folder: Path, run_folder: Path) -> dict[str, Any]:
+        self.update_log.close()
+        self.episode_log.close()
+        metrics = summary(self.agent, self.meter, list(self.last_episodes), self.env_steps)
+        write_agent(agent_folder, self.agent, asdict(self.params.camera))
+        run_folder.mkdir(parents=True, exist_ok=True)
+        for name in ("updates.csv", "episodes.csv"):
+            shutil.copyfile(self.checkpoint.folder / name, run_folder / name)
+        text = json.dumps(metrics, indent=2, allow_nan=False)
+        (run_folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        return metrics
