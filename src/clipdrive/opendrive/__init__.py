@@ -1,0 +1,1 @@
+"""OpenDRIVE with numpy alone: reading, geometry, and circuits generated from a seed."""
