@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,11 @@ def _maps(rows: list[dict[str, Any]], params: Params) -> dict[str, np.ndarray]:
     return {name: np.column_stack([route.x_m, route.y_m]) for name, route in routes.items()}
 
 
-def _start(worker: int, params: Params) -> None:
+def _start(worker: int, params: Params) -> Callable[[], None]:
     global _env, _params
     _params = params
     _env = DriveEnv(params, tracks="training", stream=COLLECT, worker=worker)
+    return _env.close
 
 
 def _drive_block(first: int, end: int, folder: str) -> list[dict[str, Any]]:
@@ -84,7 +86,7 @@ def _drive(index: int, folder: Path) -> dict[str, Any]:
     recorder = EpisodeRecorder(newest(observation), observation["state"])
     done, info = False, start
     while not done:
-        action = driver.act(info)
+        action = driver.act(observation, info)
         observation, reward, terminated, truncated, info = _env.step(action)
         recorder.add(action, reward, terminated, truncated, newest(observation), observation["state"])
         done = terminated or truncated
@@ -97,7 +99,7 @@ def _drive(index: int, folder: Path) -> dict[str, Any]:
         "crc32": checksum,
         "track": start["track"],
         "direction": start["direction"],
-        "driver": type(driver).__name__,
+        "driver": driver.name,
         "steps": episode.steps,
         "metres": float(info["progress_m"]),
         "return": float(episode.rewards.sum(dtype=np.float64)),

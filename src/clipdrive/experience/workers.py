@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +28,12 @@ def worker_count(tasks: int) -> int:
 
 
 def run_tasks(
-    function: Callable[..., Any], tasks: Sequence[tuple], start: Callable[..., None], *shared: Any
+    function: Callable[..., Any], tasks: Sequence[tuple], start: Callable[..., Callable[[], None]], *shared: Any
 ) -> Iterator[Any]:
     """Yield `function(*task)` of every task, in the order in which they end.
 
-    `start(number, *shared)` runs once in each worker, before its first task. A worker's error is raised here, and ends
-    the others. Workers end with the process that started them.
+    `start(number, *shared)` runs once in each worker before its first task, and returns what to call at the worker's
+    end. A worker's error is raised here, and ends the others. Workers end with the process that started them.
     """
     context = multiprocessing.get_context("spawn")
     count = worker_count(len(tasks))
@@ -49,10 +50,11 @@ def run_tasks(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(parent: int, numbers: Any, start: Callable[..., None], shared: tuple) -> None:
+def _start_worker(parent: int, numbers: Any, start: Callable[..., Callable[[], None]], shared: tuple) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(143)
-    start(numbers.get(), *shared)
+    close = start(numbers.get(), *shared)
+    multiprocessing.util.Finalize(None, close, exitpriority=10)  # atexit does not run in a worker

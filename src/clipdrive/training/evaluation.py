@@ -7,7 +7,7 @@ import csv
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ _env: DriveEnv | None = None  # of this worker process
 _agents: dict[str, Driver] = {}
 
 
-def _start(worker: int, params: Params, agent_folder: Path) -> None:
+def _start(worker: int, params: Params, agent_folder: Path) -> Callable[[], None]:
     global _env
     prepare_torch(1)
     ending = dataclasses.replace(params.ending, off_road=True, stuck=True, collision=True)
@@ -157,6 +157,7 @@ def _start(worker: int, params: Params, agent_folder: Path) -> None:
     _agents["agent"] = read_agent(agent_folder)
     torch.manual_seed(params.seed)
     _agents["untrained"] = Driver(NetworkSpec.of(params, STATE_SIZE, ACTION_SIZE))
+    return _env.close
 
 
 def _drive_task(driver: str, starts: Sequence[Start], film_of: int) -> list[dict[str, Any]]:
@@ -176,7 +177,7 @@ def _drive(driver: str, start: Start, filmed: bool) -> dict[str, Any]:
     infos, rewards, film_rows, frames = [info], [], [], []
     done = False
     while not done:
-        action = follower.act(info) if follower else _agents[driver].act(observation)
+        action = follower.act(observation, info) if follower else _agents[driver].act(observation)
         observation, reward, terminated, truncated, info = _env.step(action)
         infos.append(info)
         rewards.append(reward)
