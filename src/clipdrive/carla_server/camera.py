@@ -1,0 +1,86 @@
+"""A pinhole camera on the ground map: one ray per pixel, met with the ground and the walls.
+
+Axes are CARLA's (left-handed: x forward, y right, z up; pitch up, yaw right and roll to the right positive).
+The field of view is horizontal and pixels are square; the ray of the pixel in row j and column i passes through its
+middle, (i + 0.5, j + 0.5), and the optical axis through (width / 2, height / 2).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from clipdrive.carla_server.camera_kernels import SCRATCH_SIZE, draw
+from clipdrive.carla_server.ground import GroundMap
+from clipdrive.carla_server.materials import materials
+
+
+class CameraError(ValueError):
+    """A camera that cannot be built."""
+
+
+class Camera:
+    """A camera of `width` x `height` pixels and a horizontal field of view in degrees; raises CameraError."""
+
+    def __init__(self, width: int, height: int, fov_deg: float) -> None:
+        if width < 1 or height < 1:
+            raise CameraError(f"The image is {width} x {height} pixels; both must be at least 1.")
+        if not 1.0 <= fov_deg <= 175.0:
+            raise CameraError(f"The field of view is {fov_deg} degrees; it must be within 1 .. 175.")
+        self.width, self.height, self.fov_deg = int(width), int(height), float(fov_deg)
+        self.focal_px = 0.5 * width / math.tan(math.radians(fov_deg) / 2.0)
+        u = (np.arange(self.width) + 0.5 - 0.5 * self.width) / self.focal_px  # to the right
+        v = (0.5 * self.height - np.arange(self.height) - 0.5) / self.focal_px  # up
+        self._us = np.tile(u, self.height).astype(np.float32)
+        self._vs = np.repeat(v, self.width).astype(np.float32)
+        self._scratch = np.zeros(SCRATCH_SIZE, dtype=np.float32)
+
+    def render(
+        self,
+        ground: GroundMap,
+        x_m: float,
+        y_m: float,
+        z_m: float,
+        pitch_deg: float,
+        yaw_deg: float,
+        roll_deg: float,
+    ) -> np.ndarray:
+        """What the camera sees from that pose: (height, width, 4) uint8 BGRA, alpha 255.
+
+        A pose that is not finite shows the scene from the grid's first cell, looking level along x.
+        """
+        pose = (x_m, y_m, z_m, pitch_deg, yaw_deg, roll_deg)
+        if not all(math.isfinite(number) for number in pose):
+            pose = (ground.x0_m, ground.y0_m, 1.0, 0.0, 0.0, 0.0)
+        pixels = np.empty(self.width * self.height, dtype="<u4")
+        draw(
+            pixels,
+            self._us,
+            self._vs,
+            self.focal_px,
+            rotation(*pose[3:]),
+            np.array(pose[:3], dtype=np.float64),
+            ground.edge,
+            ground.far,
+            ground.relief,
+            ground.line,
+            ground.line_code,
+            ground.place,
+            *materials(ground.texture_seed),
+            self._scratch,
+        )
+        return pixels.view(np.uint8).reshape(self.height, self.width, 4)
+
+
+def rotation(pitch_deg: float, yaw_deg: float, roll_deg: float) -> np.ndarray:
+    """Columns forward, right and up (3, 3) of a rotation, as carla.Transform.get_matrix has them."""
+    p, y, r = (math.radians(angle) for angle in (pitch_deg, yaw_deg, roll_deg))
+    sp, cp, sy, cy, sr, cr = math.sin(p), math.cos(p), math.sin(y), math.cos(y), math.sin(r), math.cos(r)
+    return np.array(
+        [
+            [cp * cy, cy * sp * sr - sy * cr, -cy * sp * cr - sy * sr],
+            [cp * sy, sy * sp * sr + cy * cr, -sy * sp * cr + cy * sr],
+            [sp, -cp * sr, cp * cr],
+        ]
+    )

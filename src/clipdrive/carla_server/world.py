@@ -1,0 +1,185 @@
+"""The simulated world: episode, map, settings, actors, and what one tick does."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from clipdrive.carla_server import wire
+from clipdrive.carla_server.actors import Actor, Vehicle
+from clipdrive.carla_server.blueprints import LIBRARY, SPECTATOR
+from clipdrive.carla_server.ground import GroundMap
+from clipdrive.carla_server.maps import MapLibrary, WorldMap
+from clipdrive.carla_server.poses import compose, footprints_overlap
+from clipdrive.carla_server.rpc import RpcError
+from clipdrive.carla_server.sensors import SENSORS, Sensor
+from clipdrive.carla_server.settings import CLEAR_NOON, DEFAULT_STEP_S, EpisodeSettings
+from clipdrive.carla_server.streams import StreamServer
+from clipdrive.carla_server.wire import Pose
+
+log = logging.getLogger(__name__)
+
+MAX_ACTORS = 10_000
+SPECTATOR_POSE = (0.0, 0.0, 50.0, -90.0, 0.0, 0.0)
+
+
+class World:
+    """Everything a client can see; one episode at a time.
+
+    maps: where maps come from; streams: where measurements go; map_name: the first map, made when first needed
+    (a client may load another one at once); constant_image: cameras send black pixels, to measure the wire alone.
+    """
+
+    def __init__(self, maps: MapLibrary, streams: StreamServer, map_name: str, constant_image: bool = False) -> None:
+        self.maps = maps
+        self.streams = streams
+        self.constant_image = constant_image
+        self.stream_id = streams.open()
+        self.frame = 1
+        self.elapsed_s = 0.0
+        self.last_step_s = 0.0
+        self.episode_id = 0
+        self.settings = EpisodeSettings()
+        self.weather = CLEAR_NOON
+        self.map_changed = True
+        self.map_name = map_name
+        self._map: WorldMap | None = None
+        self._next_id = 1
+        self.actors: dict[int, Actor] = {}
+        self.vehicles: dict[int, Vehicle] = {}
+        self.sensors: list[Sensor] = []
+        self._begin_episode()
+
+    # ---- episodes ----
+
+    @property
+    def map(self) -> WorldMap:
+        """The loaded map; raises RpcError where the first map cannot be made."""
+        if self._map is None:
+            self._map = self.maps.load(self.map_name)
+        return self._map
+
+    @property
+    def ground(self) -> GroundMap:
+        return self.map.ground
+
+    def load(self, name: str, reset_settings: bool) -> None:
+        """Begin a new episode on the map of that name, on the same map for ""; raises RpcError."""
+        new_map = self.maps.load(name) if name else self.map
+        self._map = new_map
+        if reset_settings:
+            self.settings = EpisodeSettings()
+        self._begin_episode()
+        log.info("episode %d on %s", self.episode_id, self._map.name)
+
+    def _begin_episode(self) -> None:
+        for actor in self.actors.values():
+            if actor.stream_id is not None:
+                self.streams.shut(actor.stream_id)
+        self.actors, self.vehicles, self.sensors = {}, {}, []
+        self.episode_id += 1
+        self.map_changed = True
+        self.weather = CLEAR_NOON
+        self.spectator = Actor(self._new_id(), SPECTATOR, SPECTATOR.values({}), SPECTATOR_POSE)
+        self.actors[self.spectator.id] = self.spectator
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id - 1
+
+    # ---- actors ----
+
+    def spawn(self, type_id: str, attributes: dict[str, str], pose: Pose, parent_id: int = 0) -> Actor:
+        """Put an actor into the world, mounted on a parent where one is given; raises RpcError."""
+        blueprint = LIBRARY.get(type_id)
+        if blueprint is None:
+            raise RpcError(f"Spawn failed because of invalid actor description: no blueprint {type_id:.80}")
+        if len(self.actors) >= MAX_ACTORS:
+            raise RpcError(f"Spawn failed: the world holds {MAX_ACTORS} actors")
+        parent = self.actor(parent_id) if parent_id else None
+        world_pose = compose(parent.pose, pose) if parent else pose
+        make = SENSORS.get(type_id, Vehicle)
+        if make is Vehicle:
+            half = blueprint.half_extents_m
+            for other in self.vehicles.values():
+                if footprints_overlap(world_pose, half, other.pose, other.blueprint.half_extents_m):
+                    raise RpcError("Spawn failed because of collision at spawn position")
+        actor = make(self._new_id(), blueprint, blueprint.values(attributes), world_pose)
+        if parent is not None:
+            actor.attach(parent, pose)
+        self.actors[actor.id] = actor
+        if isinstance(actor, Vehicle):
+            self.vehicles[actor.id] = actor
+        elif isinstance(actor, Sensor):
+            actor.stream_id = self.streams.open()
+            self.sensors.append(actor)
+            self.sensors.sort(key=lambda sensor: sensor.order)
+        log.info("actor %d is a %s", actor.id, type_id)
+        return actor
+
+    def destroy(self, actor_id: int) -> bool:
+        """Remove an actor; what was mounted on it stays where it is. False where there is none."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor is self.spectator:
+            return False
+        del self.actors[actor_id]
+        self.vehicles.pop(actor_id, None)
+        if actor.stream_id is not None:
+            self.streams.shut(actor.stream_id)
+            self.sensors.remove(actor)
+        for other in self.actors.values():
+            if other.parent is actor:
+                other.detach()
+        log.info("actor %d destroyed", actor_id)
+        return True
+
+    def actor(self, actor_id: int) -> Actor:
+        """Return the actor of that id; raises RpcError."""
+        actor = self.actors.get(actor_id)
+        if actor is None:
+            raise RpcError(f"actor {actor_id} not found")
+        return actor
+
+    def vehicle(self, actor_id: int) -> Vehicle:
+        """Return the vehicle of that id; raises RpcError."""
+        vehicle = self.vehicles.get(actor_id)
+        if vehicle is None:
+            raise RpcError(f"vehicle {actor_id} not found")
+        return vehicle
+
+    def actor_to_wire(self, actor: Actor) -> tuple:
+        """Return the Actor struct with its stream's token."""
+        return actor.to_wire(b"" if actor.stream_id is None else self.streams.token(actor.stream_id))
+
+    # ---- time ----
+
+    def tick(self, step_s: float | None = None) -> None:
+        """Go one step on and send what was measured: collisions, images, then the snapshot.
+
+        step_s: for a world without a fixed step; a fixed step goes before.
+        """
+        step_s = self.settings.fixed_delta_seconds or step_s or DEFAULT_STEP_S
+        self.frame += 1
+        self.elapsed_s += step_s
+        self.last_step_s = step_s
+        if self.vehicles:
+            ground = self.ground
+            for vehicle in self.vehicles.values():
+                vehicle.step(ground, step_s)
+        for actor in self.actors.values():
+            if actor.parent is not None:
+                actor.follow()
+        for sensor in self.sensors:
+            if sensor.is_due(self.elapsed_s) and self.streams.has_listener(sensor.stream_id):
+                sensor.publish(self)
+        self.streams.publish(self.stream_id, self.snapshot(self.map_changed))
+        self.map_changed = False
+
+    def snapshot(self, map_changed: bool) -> bytes:
+        """Return the world snapshot message of the current frame, every actor in it."""
+        return wire.snapshot(
+            self.frame, self.elapsed_s, self.episode_id, time.time(),
+            self.settings.fixed_delta_seconds or self.last_step_s or DEFAULT_STEP_S,
+            wire.MAP_CHANGED if map_changed else 0,
+            [actor.record() for actor in self.actors.values()],
+        )  # fmt: skip

@@ -1,0 +1,299 @@
+"""Start, end and hardship of the bundled server's process: signals, parents, ports, garbage, greedy clients."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+import msgpack
+import pytest
+
+from server_process import running_server, start
+
+COMMAND = [sys.executable, "-m", "clipdrive.carla_server"]
+
+
+def connect(port):
+    peer = socket.create_connection(("127.0.0.1", port), timeout=5.0)
+    peer.settimeout(5.0)
+    return peer
+
+
+def call(peer, name, *arguments):
+    """One RPC without the carla client; returns [error, result]."""
+    peer.sendall(msgpack.packb([0, 1, name, [[False], *arguments]]))
+    unpacker = msgpack.Unpacker(raw=False)
+    while True:
+        data = peer.recv(65536)
+        if not data:
+            raise ConnectionError("closed")
+        unpacker.feed(data)
+        for reply in unpacker:
+            return reply[2:]
+
+
+def is_closed(peer, seconds=5.0):
+    peer.settimeout(seconds)
+    try:
+        while peer.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def assert_alive(port):
+    with connect(port) as peer:
+        assert call(peer, "version") == [None, [[1, "0.9.16"]]]
+
+
+def stream_address(port):
+    with connect(port) as peer:
+        _, [[_, [_, [token]]]] = call(peer, "get_episode_info")
+    return struct.unpack_from("<IH", token)
+
+
+# ---- start and end ----
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_well(number):
+    process, port = start()
+    with connect(port) as peer:
+        call(peer, "version")
+        process.send_signal(number)
+        assert process.wait(5.0) == 0
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_it_ends_with_its_stdin():
+    process, _ = start()
+    process.stdin.close()
+    assert process.wait(5.0) == 0
+    process.stdout.close()
+
+
+def test_it_ends_when_its_parent_is_killed():
+    script = (
+        "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-m', 'clipdrive.carla_server', '--port',"
+        " '0', '--stop-with-parent'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True);"
+        " p.stdout.readline(); print(p.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    server = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    for _ in range(100):
+        time.sleep(0.1)
+        with contextlib.suppress(ProcessLookupError):
+            if _state(server) != "Z":
+                continue
+        return
+    os.kill(server, signal.SIGKILL)
+    pytest.fail("the server outlived its parent")
+
+
+def _state(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
+
+
+def test_port_in_use_is_one_sentence():
+    with running_server() as port:
+        result = subprocess.run([*COMMAND, "--port", str(port)], capture_output=True, text=True, timeout=30)
+    assert result.returncode == 1
+    assert result.stderr.strip().count("\n") == 0
+    assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
+
+
+def test_maps_of_a_folder_are_offered(tmp_path):
+    from clipdrive.opendrive.circuit import circuit_xodr
+
+    (tmp_path / "Village.xodr").write_text(circuit_xodr(77))
+    (tmp_path / "Broken.xodr").write_text("<OpenDRIVE>")
+    with running_server("--maps", str(tmp_path)) as port, connect(port) as peer:
+        assert "/Game/Carla/Maps/Village" in call(peer, "get_available_maps")[1][0][1]
+        assert call(peer, "load_new_episode", "Village", True, 65535) == [None, [[False]]]
+        assert call(peer, "get_map_info")[1][0][1][0] == "Carla/Maps/Village"
+        error = call(peer, "load_new_episode", "Broken", True, 65535)[1]
+        assert "opendrive could not be correctly parsed" in error[0][1][0]
+        assert call(peer, "get_map_info")[1][0][1][0] == "Carla/Maps/Village"
+
+
+def test_unknown_first_map_is_one_sentence():
+    result = subprocess.run([*COMMAND, "--port", "0", "--map", "Atlantis"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert result.stderr.strip() == "clipdrive-carla-server: Map 'Atlantis' not found"
+
+
+@pytest.mark.parametrize("arguments", [["--port", "70000"], ["--port", "x"], ["--maps", "/no/such/folder"], ["--what"]])
+def test_wrong_arguments_are_refused(arguments):
+    result = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30)
+    assert result.returncode == 2
+    assert "error:" in result.stderr
+
+
+# ---- hardship ----
+
+GARBAGE = {
+    "not msgpack": b"\xc1\xc1\xc1",
+    "a number": b"\x07",
+    "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a map": msgpack.packb({"a": 1}),
+    "a short request": msgpack.packb([0, 1, "version"]),
+    "a reply": msgpack.packb([1, 1, None, None]),
+    "a message id that is a text": msgpack.packb([0, "x", "version", [[False]]]),
+    "a method that is a number": msgpack.packb([0, 1, 5, [[False]]]),
+    "no arguments": msgpack.packb([0, 1, "version", None]),
+    "bad utf-8": b"\x94\x00\x01\xa2\xff\xfe\x90",
+    "an array of two billion": b"\xdd\x7f\xff\xff\xff",
+    "a map of two billion": b"\xdf\x7f\xff\xff\xff",
+    "nesting without end": b"\x91" * 100_000,
+    "a bad extension": b"\xc7\x05\xff12345",
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_garbage_closes_only_its_connection(carla_server_port, name):
+    with connect(carla_server_port) as good, connect(carla_server_port) as bad:
+        assert call(good, "version") == [None, [[1, "0.9.16"]]]
+        bad.sendall(GARBAGE[name])
+        assert is_closed(bad)
+        assert call(good, "version") == [None, [[1, "0.9.16"]]]
+
+
+def test_half_a_message_and_a_huge_length_cost_nothing(carla_server_port):
+    with connect(carla_server_port) as half, connect(carla_server_port) as huge:
+        half.sendall(msgpack.packb([0, 1, "version", [[False]]])[:-3])
+        huge.sendall(b"\x94\x00\x01\xdb\x7f\xff\xff\xff" + b"a" * 100_000)
+        assert_alive(carla_server_port)
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                huge.sendall(b"a" * 1_000_000)
+        assert is_closed(huge)
+        assert_alive(carla_server_port)
+
+
+def test_a_request_without_end_is_cut_off(carla_server_port):
+    with connect(carla_server_port) as peer:
+        block = b"\xdc\xff\xff" + b"\x90" * 65535
+        with contextlib.suppress(OSError):
+            peer.sendall(b"\xdc\xff\xff")
+            for _ in range(200):
+                peer.sendall(block)
+        assert is_closed(peer)
+    assert_alive(carla_server_port)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_bytes_on_both_ports(carla_server_port, seed):
+    rng = random.Random(seed)
+    _, stream_port = stream_address(carla_server_port)
+    for port in (carla_server_port, stream_port):
+        for _ in range(20):
+            with connect(port) as peer:
+                peer.sendall(rng.randbytes(rng.randrange(1, 2000)))
+    assert_alive(carla_server_port)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_arguments_get_an_answer(carla_server_port, seed):
+    rng = random.Random(seed)
+    names = (
+        "spawn_actor", "spawn_actor_with_parent", "destroy_actor", "apply_control_to_vehicle", "apply_batch",
+        "set_actor_transform", "set_episode_settings", "get_sensor_token", "get_actors_by_id",
+        "load_new_episode", "copy_opendrive_to_file", "apply_physics_control", "set_weather_parameters",
+        "get_required_files", "project_point", "no_such_method", "get_actor_bounding_box", "tick_cue",
+    )  # fmt: skip
+
+    def value(depth=0):
+        kinds = [None, True, -1, 0, 1, 2**40, 1.5, float("nan"), float("inf"), "", "vehicle.tesla.model3", b"x"]
+        if depth < 3 and rng.random() < 0.5:
+            return [value(depth + 1) for _ in range(rng.randrange(4))]
+        return rng.choice(kinds)
+
+    with connect(carla_server_port) as peer:
+        for _ in range(300):
+            error, result = call(peer, rng.choice(names), *(value() for _ in range(rng.randrange(5))))
+            assert error is None or isinstance(error, str)
+            assert error is not None or isinstance(result, list)
+    assert_alive(carla_server_port)
+
+
+def test_an_unknown_stream_stays_open_and_silent(carla_server_port):
+    stream_id, stream_port = stream_address(carla_server_port)
+    with connect(stream_port) as peer:
+        peer.sendall(struct.pack("<I", stream_id ^ 0x5555))
+        peer.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            peer.recv(1)
+
+
+def test_a_subscriber_that_talks_is_closed(carla_server_port):
+    stream_id, stream_port = stream_address(carla_server_port)
+    with connect(stream_port) as peer:
+        peer.sendall(struct.pack("<I", stream_id))
+        assert peer.recv(4)
+        peer.sendall(b"more")
+        assert is_closed(peer)
+
+
+def test_hundreds_of_connections(carla_server_port):
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(connect(carla_server_port))
+        assert_alive(carla_server_port)
+    assert_alive(carla_server_port)
+
+
+def test_a_client_that_never_reads_is_closed_and_memory_stays_bounded():
+    process, port = start("--constant-image")
+    try:
+        with connect(port) as peer:
+            transform = [[0.0, 0.0, 5.0], [0.0, 0.0, 0.0]]
+            attributes = [["image_size_x", 2, "1024"], ["image_size_y", 2, "1024"]]
+            settings = call(peer, "get_episode_settings")[1][0][1]
+            settings[0], settings[2] = True, [True, 0.05]
+            call(peer, "set_episode_settings", settings)
+            _, [[_, actor]] = call(peer, "spawn_actor", [1, "sensor.camera.rgb", attributes], transform)
+            stream_id, stream_port = struct.unpack_from("<IH", actor[5])
+            with connect(stream_port) as lazy:
+                lazy.sendall(struct.pack("<I", stream_id))
+                for _ in range(40):  # 160 MB
+                    call(peer, "tick_cue")
+                assert is_closed(lazy)
+            with open(f"/proc/{process.pid}/status") as file:
+                resident = next(line for line in file if line.startswith("VmRSS"))
+            assert int(resident.split()[1]) < 350_000
+            assert_alive(port)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def test_calls_without_reading_the_answers_end_that_connection(carla_server_port):
+    with connect(carla_server_port) as peer:
+        request = msgpack.packb([0, 1, "get_actor_definitions", [[False]]])
+        peer.settimeout(2.0)
+        with contextlib.suppress(OSError):
+            for _ in range(5000):
+                peer.sendall(request)
+        time.sleep(0.2)
+        assert_alive(carla_server_port)
+        assert is_closed(peer)
