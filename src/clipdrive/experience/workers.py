@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+TERMINATED = 128 + signal.SIGTERM
 
 
 class WorkerError(RuntimeError):
@@ -52,9 +53,17 @@ def run_tasks(
 
 def _start_worker(parent: int, numbers: Any, start: Callable[..., Callable[[], None]], shared: tuple) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        os._exit(143)
+        os._exit(TERMINATED)
     close = start(numbers.get(), *shared)
     multiprocessing.util.Finalize(None, close, exitpriority=10)  # atexit does not run in a worker
+
+    def leave(*_: object) -> None:
+        try:
+            close()  # a real server wants its settings back
+        finally:
+            os._exit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, leave)

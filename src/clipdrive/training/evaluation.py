@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from clipdrive.agents.device import prepare_torch
-from clipdrive.agents.networks import NetworkError, NetworkSpec
+from clipdrive.agents.networks import NetworkError
 from clipdrive.agents.store import Driver, read_agent
 from clipdrive.driving.drivers import Follower, cruising_speed_mps
 from clipdrive.driving.environment import DriveEnv
@@ -26,7 +26,6 @@ from clipdrive.params import Params
 from clipdrive.progress import Progress
 from clipdrive.tracks.route import Route
 from clipdrive.training.film import write_film
-from clipdrive.training.train import ACTION_SIZE, STATE_SIZE
 
 DRIVERS = ("agent", "follower", "untrained")
 EPISODE_COLUMNS = (
@@ -156,7 +155,7 @@ def _start(worker: int, params: Params, agent_folder: Path) -> Callable[[], None
     _env = DriveEnv(params, tracks="evaluation", stream=EVALUATE, worker=worker)
     _agents["agent"] = read_agent(agent_folder)
     torch.manual_seed(params.seed)
-    _agents["untrained"] = Driver(NetworkSpec.of(params, STATE_SIZE, ACTION_SIZE))
+    _agents["untrained"] = Driver(_agents["agent"].spec)
     return _env.close
 
 

@@ -139,7 +139,7 @@ def _gif(pictures: list[Image.Image], fps: float, colors: int) -> bytes:
     found = sheet.quantize(colors - len(own), Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette = Image.new("P", (1, 1))
     palette.putpalette([*(level for color in own for level in color), *found.getpalette()])
-    images = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    images = [_in_palette(picture, palette) for picture in pictures]
     buffer = io.BytesIO()
     images[0].save(
         buffer,
@@ -151,3 +151,11 @@ def _gif(pictures: list[Image.Image], fps: float, colors: int) -> bytes:
         optimize=False,
     )
     return buffer.getvalue()
+
+
+def _in_palette(picture: Image.Image, palette: Image.Image) -> Image.Image:
+    """The picture in the palette's colours; paper stays paper, where Pillow would take a gray that is near enough."""
+    image = picture.quantize(palette=palette, dither=Image.Dither.NONE)
+    paper = Image.fromarray((np.asarray(picture) == PAPER).all(axis=2))
+    image.paste(0, mask=paper)  # the palette's first colour
+    return image

@@ -25,10 +25,10 @@ class CsvLog:
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._writer.writerow({key: _text(value) for key, value in row.items()})
+        self._file.flush()  # for whoever watches the run
 
     def offset(self) -> int:
         """The file's length with all rows safely on disk."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         return os.path.getsize(self.path)
 
