@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_params import params_with
 
 from clipdrive.agents.store import read_agent
 from clipdrive.agents.td3 import TD3
 from clipdrive.experience.episodes import Episode, EpisodeError, write_episode
 from clipdrive.training.train import TrainError, train
+from small_params import params_with
 
 OFFLINE = {
     "camera__height_px": 36,

@@ -1,0 +1,1 @@
+"""One command per figure of the README; each long one goes on where it was stopped."""

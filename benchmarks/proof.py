@@ -1,0 +1,45 @@
+"""The proof: the whole pipeline on several seeds, 100 laps of unseen circuits each, beside the baselines.
+
+`python -m benchmarks.proof` prints the table that the README shows. `--seeds 0,1,2` chooses the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.runs import markdown_table, recorded_run
+
+HEADER = ["driver", "route completion", "clean laps", "off-road / km", "crashes / km", "offset, m", "speed, m/s"]
+
+
+def row(name: str, metrics: dict) -> list[str]:
+    return [
+        name,
+        f"{metrics['route_completion_mean']:.3f}",
+        f"{100 * metrics['clean_share']:.0f} %",
+        f"{metrics['off_road_per_km']:.3f}",
+        f"{metrics['crashes_per_km']:.3f}",
+        f"{metrics['offset_abs_mean_m']:.2f}",
+        f"{metrics['speed_mean_mps']:.2f}",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.proof", description=__doc__)
+    parser.add_argument("--seeds", default="0,1,2", help="comma-separated seeds (default 0,1,2)")
+    parser.add_argument("--starts", type=int, default=100, help="laps a driver and seed (default 100)")
+    arguments = parser.parse_args()
+    rows, baselines = [], []
+    for seed in (int(text) for text in arguments.seeds.split(",")):
+        changes = {"seed": seed, "evaluate.starts": arguments.starts, "evaluate.film": False}
+        record = recorded_run(f"proof-seed{seed}", changes)
+        seconds = record["wall_s"]["collect"] + record["wall_s"]["train"]
+        rows.append(row(f"agent, seed {seed} (after {seconds:.0f} s)", record["evaluate"]["agent"]))
+        if not baselines:
+            baselines.append(row("follower", record["evaluate"]["follower"]))
+        baselines.append(row(f"untrained, seed {seed}", record["evaluate"]["untrained"]))
+    print(markdown_table(HEADER, rows + baselines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Whole runs (collect, train, evaluate) outside DVC, each with a record in `benchmarks/records` that is committed.
+
+A record holds the params' hash; a run whose record has the same hash is not driven again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipdrive.experience.collect import collect
+from clipdrive.params import Params, load_params, params_as_values, params_from
+from clipdrive.training.checkpoint import state_folder
+from clipdrive.training.evaluation import evaluate
+from clipdrive.training.train import train
+
+RECORDS = Path(__file__).parent / "records"
+
+
+def params_with(changes: Mapping[str, Any]) -> Params:
+    """params.yaml with values changed by dotted names, as `dvc exp run -S` does."""
+    values = params_as_values(load_params())
+    for name, value in changes.items():
+        section = values
+        *parents, last = name.split(".")
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    return params_from(values)
+
+
+def recorded_run(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of one run, driven now unless a record of the same params stands already."""
+    params = params_with(changes)
+    key = hashlib.sha256(json.dumps(params_as_values(params), sort_keys=True).encode()).hexdigest()[:16]
+    path = RECORDS / f"{name}.json"
+    if path.exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["params_hash"] == key:
+            return record
+    folder = state_folder() / "benchmarks" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"== {name}", flush=True)
+    begun = time.perf_counter()
+    collected = collect(params, folder / "episodes", folder / "spawns.png")
+    collect_s = time.perf_counter() - begun
+    trained = train(params, folder / "episodes", folder / "agent", folder / "run")
+    train_s = time.perf_counter() - begun - collect_s
+    evaluated = evaluate(params, folder / "agent", folder / "evaluation")
+    record = {
+        "name": name,
+        "params_hash": key,
+        "changes": dict(changes),
+        "machine": {"cores": len(os.sched_getaffinity(0)), "processor": _processor(), "torch": torch.__version__},
+        "wall_s": {
+            "collect": round(collect_s, 1),
+            "train": round(train_s, 1),
+            "evaluate": round(time.perf_counter() - begun - collect_s - train_s, 1),
+        },
+        "collect": collected,
+        "train": trained,
+        "evaluate": evaluated,
+    }
+    RECORDS.mkdir(exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(folder / "episodes")
+    return record
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows]]
+    return "\n".join(lines)
