@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
-import multiprocessing.util
 import os
 import signal
+import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
 TERMINATED = 128 + signal.SIGTERM
+LEAVE_WITHIN_S = 10.0
 
 
 class WorkerError(RuntimeError):
@@ -34,31 +35,61 @@ def run_tasks(
     """Yield `function(*task)` of every task, in the order in which they end.
 
     `start(number, *shared)` runs once in each worker before its first task, and returns what to call at the worker's
-    end. A worker's error is raised here, and ends the others. Workers end with the process that started them.
+    end. A worker's error is raised here. However this ends, no worker is left; they also end with their parent.
     """
     context = multiprocessing.get_context("spawn")
-    count = worker_count(len(tasks))
-    numbers = context.Queue()
-    for number in range(count):
-        numbers.put(number)
-    pool = ProcessPoolExecutor(count, context, _start_worker, (os.getpid(), numbers, start, shared))
+    left = deque(tasks)
+    workers: dict[Connection, multiprocessing.process.BaseProcess] = {}
+    done = False
     try:
-        for future in as_completed([pool.submit(function, *task) for task in tasks]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise WorkerError("a worker process was ended from outside, or ran out of memory") from error
+        for number in range(worker_count(len(tasks))):
+            ours, theirs = context.Pipe()
+            arguments = (os.getpid(), theirs, function, start, number, shared)
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+            theirs.close()
+            workers[ours] = process
+            ours.send(left.popleft())
+        busy = set(workers)
+        while busy:
+            for connection in wait(list(busy)):
+                yield _result(connection)
+                if left:
+                    connection.send(left.popleft())
+                else:
+                    busy.remove(connection)
+        done = True
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _end(workers, politely=done)
 
 
-def _start_worker(parent: int, numbers: Any, start: Callable[..., Callable[[], None]], shared: tuple) -> None:
+def _result(connection: Connection) -> Any:
+    try:
+        error, value = connection.recv()
+    except (EOFError, ConnectionError) as broken:
+        raise WorkerError("a worker process was ended from outside, or ran out of memory") from broken
+    if error is not None:
+        raise error from WorkerError(value)
+    return value
+
+
+def _end(workers: dict[Connection, multiprocessing.process.BaseProcess], politely: bool) -> None:
+    for connection, process in workers.items():
+        connection.close()  # an idle worker leaves at this
+        if not politely:
+            process.terminate()
+    for process in workers.values():
+        process.join(LEAVE_WITHIN_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _work(
+    parent: int, connection: Connection, function: Callable[..., Any], start: Callable, number: int, shared: tuple
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(TERMINATED)
-    close = start(numbers.get(), *shared)
-    multiprocessing.util.Finalize(None, close, exitpriority=10)  # atexit does not run in a worker
+    close: Callable[[], None] = lambda: None  # noqa: E731
 
     def leave(*_: object) -> None:
         try:
@@ -67,3 +98,18 @@ def _start_worker(parent: int, numbers: Any, start: Callable[..., Callable[[], N
             os._exit(TERMINATED)
 
     signal.signal(signal.SIGTERM, leave)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        leave()
+    try:
+        task = connection.recv()
+        close = start(number, *shared)
+        while True:
+            connection.send((None, function(*task)))
+            task = connection.recv()
+    except EOFError:  # no task is left
+        pass
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it
+        connection.send((error, "".join(traceback.format_exception(error))))
+    finally:
+        close()
