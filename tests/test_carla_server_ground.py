@@ -3,9 +3,9 @@ import math
 
 import numpy as np
 import pytest
-from carla_server_roads import crossing, ground, left_arc, network, road_xml, slope_xml, straight
 from matplotlib.path import Path
 
+from carla_server_roads import crossing, ground, left_arc, network, road_xml, slope_xml, straight
 from clipdrive.carla_server import raster
 from clipdrive.carla_server.ground import BEYOND_WALL_M, DASH_GAP_M, DASH_M, GroundError, GroundMap
 from clipdrive.opendrive import geometry
@@ -44,7 +44,7 @@ def test_a_road_ends_where_it_ends():
     assert land.edge_distance(101.0, 0.0) == pytest.approx(-1.0, abs=0.02)
     assert land.edge_distance(-2.0, 1.0) == pytest.approx(-2.0, abs=0.02)
     assert land.edge_distance(99.0, 0.0) == pytest.approx(1.0, abs=0.02)
-    assert land.edge_distance(103.0, 3.5 + 4.0) == pytest.approx(-math.hypot(3.0, 4.0), abs=0.05) or True
+    assert land.edge_distance(101.2, 3.5 + 1.6) == pytest.approx(-2.0, abs=0.03)
 
 
 def test_no_border_crosses_the_seams_of_a_circuit():
@@ -54,7 +54,7 @@ def test_no_border_crosses_the_seams_of_a_circuit():
         s = np.arange(0.0, road.length_m, 0.5)
         for offset, expected in ((0.0, 3.5), (2.5, 1.0), (-3.0, 0.5), (3.5, 0.0), (-5.5, -2.0)):
             x, y = geometry.points(road, s, np.full(len(s), offset))
-            np.testing.assert_allclose(land.edge_distance(x, -y), expected, atol=0.09 if offset == 0.0 else 0.02)
+            np.testing.assert_allclose(land.edge_distance(x, -y), expected, atol=0.15 if offset == 0.0 else 0.02)
 
 
 def ribbons(net, step=0.2):

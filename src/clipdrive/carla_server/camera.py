@@ -11,9 +11,13 @@ import math
 
 import numpy as np
 
-from clipdrive.carla_server.camera_kernels import SCRATCH_SIZE, draw
+from clipdrive.carla_server import camera_colours as colours
+from clipdrive.carla_server import camera_kernels as rays
 from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.materials import materials
+from clipdrive.carla_server.raster import bilinear, kernel
+
+HEIGHT_MIN_M = 0.02  # a camera lower than this above the ground is drawn from this height
 
 
 class CameraError(ValueError):
@@ -34,7 +38,7 @@ class Camera:
         v = (0.5 * self.height - np.arange(self.height) - 0.5) / self.focal_px  # up
         self._us = np.tile(u, self.height).astype(np.float32)
         self._vs = np.repeat(v, self.width).astype(np.float32)
-        self._scratch = np.zeros(SCRATCH_SIZE, dtype=np.float32)
+        self._scratch = np.zeros(rays.SCRATCH_SIZE, dtype=np.float32)
 
     def render(
         self,
@@ -54,7 +58,7 @@ class Camera:
         if not all(math.isfinite(number) for number in pose):
             pose = (ground.x0_m, ground.y0_m, 1.0, 0.0, 0.0, 0.0)
         pixels = np.empty(self.width * self.height, dtype="<u4")
-        draw(
+        _draw(
             pixels,
             self._us,
             self._vs,
@@ -84,3 +88,39 @@ def rotation(pitch_deg: float, yaw_deg: float, roll_deg: float) -> np.ndarray:
             [sp, -cp * sr, cp * cr],
         ]
     )
+
+
+@kernel
+def _draw(pixels, us, vs, focal, axes, camera, edge, far, elevation, line, code, place, shades, contrasts, grain, s):
+    """Fill `pixels` (n,) with BGRA as uint32, for rays at `us`, `vs` (n,); `s` is scratch."""
+    flat, x0, y0, per_m, base_z, _, wall, _ = place
+    x, y = camera[0], camera[1]
+    floor = base_z if flat else bilinear(elevation, x0, y0, per_m, x, y)
+    z = max(camera[2], floor + HEIGHT_MIN_M)
+    s[rays.SLOPE_X : rays.SLOPE_Y + rays.RUN] = 0.0
+    for start in range(0, len(pixels), rays.RUN):
+        n = min(rays.RUN, len(pixels) - start)
+        rays.cast_rays(s, n, us[start : start + n], vs[start : start + n], axes)
+        if flat:
+            some, walled = rays.meet_plane(s, n, base_z - z), 0
+        else:
+            some, walled = rays.meet_heights(s, n, x, y, z, focal, edge, elevation, place)
+        if some > 0:
+            rays.to_cells(s, n, x, y, place, edge.shape[0], edge.shape[1])
+            rays.read_edge(s, n, edge)
+            if not flat:
+                rays.read_slope(s, n, elevation, per_m)
+            rays.footprint(s, n, axes, focal, per_m)
+            colours.read_grain(s, n, grain)
+            lined = colours.find_lines(s, n, line, code)
+            colours.draw_lines(s, lined, line, code, axes, focal, per_m)
+            colours.shares(s, n)
+            colours.colour_ground(s, n, place[5], shades, contrasts)
+        else:
+            colours.colour_sky(s, n, shades)
+        if wall > 0.0:
+            if flat:
+                rays.stretches(s, n, z - base_z, focal, place)
+                walled = rays.meet_walls(s, n, x, y, focal, edge, far, place)
+            colours.colour_walls(s, walled, x, y, z, focal, edge, elevation, place, shades, contrasts, grain)
+        colours.store(s, n, pixels[start : start + n])

@@ -17,8 +17,9 @@ STATE_SIZE = 14
 (MASS, INERTIA, FRONT, REAR, CG_HEIGHT, GRIP, FRONT_STIFFNESS, REAR_STIFFNESS, DRIVE_FORCE, DRIVE_POWER,
  DRIVE_FRONT, REVERSE_MAX, SPEED_MAX, BRAKE_FORCE, ROLLING, DRAG_AREA, STEER_MAX, STEER_LAG, DRIVE_LAG, BRAKE_LAG,
  HALF_LENGTH, HALF_WIDTH, HALF_HEIGHT, WALL_FRICTION) = range(24)  # fields of VehicleParameters  # fmt: skip
-REPORT_SIZE = 6
-HIT, IMPULSE_X, IMPULSE_Y, PEAK_X, PEAK_Y, PEAK_Z = range(REPORT_SIZE)
+REPORT_SIZE, PUSHES = 6, 8  # the report has room for the corners' impulses behind it
+CONTACT_ROUNDS = 8
+HIT, IMPULSE_X, IMPULSE_Y, FELT_X, FELT_Y, FELT_Z = range(REPORT_SIZE)
 
 GRAVITY_MPS2 = 9.81
 AIR_KGPM3 = 1.225
@@ -34,7 +35,8 @@ _MANY = 1e6
 
 @kernel
 def advance(state, controls, car, report, substeps, dt, edge, relief, place, hit_acceleration):
-    """Advance `state` by `substeps` of `dt` seconds; `report` gets the impacts.
+    """Advance `state` by `substeps` of `dt` seconds; `report` gets impacts and acceleration (FELT): its mean, or
+    that of the substep of the hardest hit.
 
     `controls`: throttle, steer, brake, hand brake, reverse; `car`: VehicleParameters in their order; `edge`, `relief`
     and `place`: of GroundMap. A contact that accelerates the car by more than `hit_acceleration` is a hit.
@@ -44,6 +46,8 @@ def advance(state, controls, car, report, substeps, dt, edge, relief, place, hit
     to_brake, to_load = -math.expm1(-dt / car[BRAKE_LAG]), -math.expm1(-dt / LOAD_LAG_S)
     throttle = -controls[0] if controls[4] > 0.0 else controls[0]
     peak = hit_acceleration
+    first_x, first_y = world_velocity(state)
+    first_z = state[UPWARD]
     for _ in range(substeps):
         state[STEER] += to_steer * (controls[1] * car[STEER_MAX] - state[STEER])
         state[DRIVE] += to_drive * (throttle - state[DRIVE])
@@ -57,7 +61,7 @@ def advance(state, controls, car, report, substeps, dt, edge, relief, place, hit
         state[Y] += vy * dt
         state[YAW] += 0.5 * state[YAW_RATE] * dt
         if place[6] > 0.0:
-            impulse_x, impulse_y = meet_walls(state, car, edge, place)
+            impulse_x, impulse_y = meet_walls(state, car, edge, place, report[REPORT_SIZE:])
             if impulse_x != 0.0 or impulse_y != 0.0:
                 # What the body feels over this substep: the wall and, before it, the tyres.
                 vx, vy = world_velocity(state)
@@ -68,7 +72,13 @@ def advance(state, controls, car, report, substeps, dt, edge, relief, place, hit
                     report[IMPULSE_Y] += impulse_y
                     if math.hypot(ax, ay) > peak:
                         peak = math.hypot(ax, ay)
-                        report[PEAK_X], report[PEAK_Y] = ax, ay
+                        report[FELT_X], report[FELT_Y] = ax, ay
+    state[YAW] -= 2.0 * math.pi * math.floor(state[YAW] / (2.0 * math.pi) + 0.5)
+    if report[HIT] == 0.0:
+        vx, vy = world_velocity(state)
+        time = substeps * dt
+        report[FELT_X], report[FELT_Y] = (vx - first_x) / time, (vy - first_y) / time
+        report[FELT_Z] = (state[UPWARD] - first_z) / time
 
 
 @kernel
@@ -197,8 +207,12 @@ def lie_on_ground(state, car, dt, relief, place):
 
 
 @kernel
-def meet_walls(state, car, edge, place):
-    """Stop the box's corners at the wall; return the impulse (x, y) that this took."""
+def meet_walls(state, car, edge, place, pushes):
+    """Stop the box's corners at the wall; return the impulse (x, y) that this took. `pushes` (8,) is scratch.
+
+    Impulses of all corners in contact are found together (Gauss-Seidel; a corner may only be pushed off the wall,
+    and rubs along it within its friction), so that a car that hits with its whole front is not spun round.
+    """
     _, x0, y0, per_m, _, verge, _, _ = place
     mass, inertia, length, width = car[MASS], car[INERTIA], car[HALF_LENGTH], car[HALF_WIDTH]
     total_x = total_y = 0.0
@@ -209,38 +223,43 @@ def meet_walls(state, car, edge, place):
     vx, vy = world_velocity(state)
     r = state[YAW_RATE]
     c, s = math.cos(state[YAW]), math.sin(state[YAW])
-    for corner in range(8):  # the four corners, twice: the second round settles what the first one stirred
-        ahead = length if corner % 2 == 0 else -length
-        right = width if corner % 4 < 2 else -width
+    out_x = out_y = 0.0
+    pushes[:] = 0.0
+    for visit in range(4 * CONTACT_ROUNDS):
+        corner = visit % 4
+        ahead, right = (length if corner < 2 else -length), (width if corner % 2 == 0 else -width)
         arm_x, arm_y = ahead * c - right * s, ahead * s + right * c
         x, y = state[X] + arm_x, state[Y] + arm_y
         depth = -side * (bilinear(edge, x0, y0, per_m, x, y) + verge)
         if depth <= 0.0:
             continue
-        normal_x = side * (bilinear(edge, x0, y0, per_m, x + 0.1, y) - bilinear(edge, x0, y0, per_m, x - 0.1, y))
-        normal_y = side * (bilinear(edge, x0, y0, per_m, x, y + 0.1) - bilinear(edge, x0, y0, per_m, x, y - 0.1))
-        norm = math.hypot(normal_x, normal_y)
-        if norm < 0.02:
+        normal_x = bilinear(edge, x0, y0, per_m, x + 0.1, y) - bilinear(edge, x0, y0, per_m, x - 0.1, y)
+        normal_y = bilinear(edge, x0, y0, per_m, x, y + 0.1) - bilinear(edge, x0, y0, per_m, x, y - 0.1)
+        norm = side * math.hypot(normal_x, normal_y)
+        if abs(norm) < 0.02:
             continue
         normal_x, normal_y = normal_x / norm, normal_y / norm
         corner_x, corner_y = vx - r * arm_y, vy + r * arm_x
-        toward = corner_x * normal_x + corner_y * normal_y
-        if toward < 0.0:
-            lever = arm_x * normal_y - arm_y * normal_x
-            push = -toward / (1.0 / mass + lever * lever / inertia)
-            along = -corner_x * normal_y + corner_y * normal_x
-            slide = arm_x * normal_x + arm_y * normal_y
-            rub = -along / (1.0 / mass + slide * slide / inertia)
-            rub = min(max(rub, -car[WALL_FRICTION] * push), car[WALL_FRICTION] * push)
-            impulse_x, impulse_y = push * normal_x - rub * normal_y, push * normal_y + rub * normal_x
-            vx += impulse_x / mass
-            vy += impulse_y / mass
-            r += (arm_x * impulse_y - arm_y * impulse_x) / inertia
-            total_x += impulse_x
-            total_y += impulse_y
-        out = min(0.3 * depth, 0.02)
-        state[X] += out * normal_x
-        state[Y] += out * normal_y
+        toward, along = corner_x * normal_x + corner_y * normal_y, corner_y * normal_x - corner_x * normal_y
+        lever, slide = arm_x * normal_y - arm_y * normal_x, arm_x * normal_x + arm_y * normal_y
+        before, rubbed = pushes[corner], pushes[4 + corner]
+        pushes[corner] = max(before - toward / (1.0 / mass + lever * lever / inertia), 0.0)
+        most = car[WALL_FRICTION] * pushes[corner]
+        rub = rubbed - along / (1.0 / mass + slide * slide / inertia)
+        pushes[4 + corner] = min(max(rub, -most), most)
+        push, rub = pushes[corner] - before, pushes[4 + corner] - rubbed
+        impulse_x, impulse_y = push * normal_x - rub * normal_y, push * normal_y + rub * normal_x
+        vx += impulse_x / mass
+        vy += impulse_y / mass
+        r += (arm_x * impulse_y - arm_y * impulse_x) / inertia
+        total_x += impulse_x
+        total_y += impulse_y
+        if visit < 4:
+            out = min(0.5 * depth, 0.05)
+            out_x += out * normal_x
+            out_y += out * normal_y
+    state[X] += out_x
+    state[Y] += out_y
     state[FORWARD], state[SIDEWAYS] = vx * c + vy * s, vy * c - vx * s
     state[YAW_RATE] = r
     return total_x, total_y

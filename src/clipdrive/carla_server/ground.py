@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,7 +18,10 @@ BEYOND_WALL_M = 2.0  # how far past the wall the distance to the road's edge is 
 FAR_CELL_M, FAR_REACH_M = 4.0, 60.0  # of a coarse grid of the distance to any border
 LINE_REACH_M = 1.0  # how far from a painted line its distance is known
 DASH_M, DASH_GAP_M = 3.0, 6.0  # lines that OpenDRIVE calls broken, as painted on country roads
-JOIN_M = 0.25  # narrower gaps between two roads are surface, not a border
+JOIN_M = 0.25  # narrower gaps between roads side by side are surface, not a border
+END_JOIN_M = 0.5  # the same between roads end to end
+TOUCH_M = 0.005  # a border as little inside another ribbon still counts as a border
+ALONG_M = 0.1  # ribbons are drawn so far beyond their ends, so that no gap is left between roads
 FLAT_M = 0.02  # networks with less between their lowest and highest point are flat
 _LEVEL = np.zeros((2, 2), dtype=np.float32)
 
@@ -65,9 +69,9 @@ class GroundMap:
         ribbons = [sections[name] for name in ("left", "right", "forward", "z", "joined")]
         if not flat:
             wide = cover.copy()
-            raster.draw_ribbons(wide, height, x0, y0, CELL_M, *ribbons, reach_m, 0.5, True)
+            raster.draw_ribbons(wide, height, x0, y0, CELL_M, *ribbons, reach_m, ALONG_M, True)
             raster.fill_from_nearest(height, wide > raster.NOT_COVERED)
-        raster.draw_ribbons(cover, height, x0, y0, CELL_M, *ribbons, 1.0, 0.1, False)
+        raster.draw_ribbons(cover, height, x0, y0, CELL_M, *ribbons, 1.0, ALONG_M, False)
         pieces = _border_pieces(sections, cover, x0, y0)
         edge = _edge_distance(cover, pieces, x0, y0, reach_m)
         line, line_code = _lines(network, edge, x0, y0)
@@ -114,7 +118,7 @@ class GroundMap:
         """The heights for kernels: a stand-in of one cell on flat ground."""
         return _LEVEL if self.elevation is None else self.elevation
 
-    @property
+    @cached_property
     def place(self) -> tuple[bool, float, float, float, float, float, float, float]:
         """The numbers for kernels: flat, x0, y0, cells per metre, base height, verge, wall height, steepest."""
         return (
@@ -186,6 +190,7 @@ def _border_pieces(sections: dict[str, np.ndarray], cover: np.ndarray, x0: float
         np.hstack([left[later - 1], left[later], -beside[later]]),
         np.hstack([right[later - 1], right[later], beside[later]]),
     ]
+    sides = 2 * len(later)
     for ends, outward in ((first, -forward), (last, forward)):
         width = np.linalg.norm(right[ends] - left[ends], axis=1)
         parts = max(1, math.ceil(np.nanmax(width) / SAMPLE_M))
@@ -199,9 +204,17 @@ def _border_pieces(sections: dict[str, np.ndarray], cover: np.ndarray, x0: float
 
     def covered(points: np.ndarray) -> np.ndarray:
         x, y = np.ascontiguousarray(points.T)
-        return raster.bilinear_many(known, x0, y0, 1.0 / CELL_M, x, y)
+        drawn = raster.bilinear_many(known, x0, y0, 1.0 / CELL_M, x, y)
+        unsure = np.flatnonzero((drawn > TOUCH_M) & (drawn < 2.0 * CELL_M))
+        exact = np.full(len(unsure), raster.NOT_COVERED)
+        ribbons = (left, right, forward, joined)
+        raster.covers_at(exact, x[unsure], y[unsure], *ribbons, ALONG_M, np.nanmax(np.abs(left - right)) + 1.0)
+        drawn[unsure] = exact
+        return drawn
 
-    inner = (covered(middle) > 0.06) | (covered(middle + JOIN_M * outward) > 0.0)
+    step = np.where(np.arange(len(table)) < sides, JOIN_M, END_JOIN_M)[:, None]
+    inner = covered(middle + step * outward) > TOUCH_M
+    inner[:sides] |= covered(middle[:sides]) > TOUCH_M  # by another than its own ribbon, which is 0 at its sides
     return table[~inner, :4]
 
 

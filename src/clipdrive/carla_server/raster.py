@@ -7,9 +7,28 @@ y0 + row * cell). Everything in metres, CARLA's frame (x forward, y right).
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 from numba import njit
+
+
+def _forget_stale_kernels() -> None:
+    """Delete compiled kernels that are older than any source here.
+
+    numba looks at the file of a kernel alone, and would go on using what it took in from another one.
+    """
+    folder = Path(__file__).parent
+    newest = max(source.stat().st_mtime for source in folder.glob("*.py"))
+    for index in (folder / "__pycache__").glob("*.nbi"):
+        try:
+            if index.stat().st_mtime < newest:
+                index.unlink(missing_ok=True)
+        except OSError:  # another process is at it, or the folder is read-only
+            continue
+
+
+_forget_stale_kernels()
 
 # Compiled without reference counts, which cost more than the drawing where arrays are passed on: a kernel must not
 # allocate arrays.
@@ -20,16 +39,16 @@ NOT_COVERED = -1e9
 LINE_ON, LINE_YELLOW, LINE_DOUBLE, LINE_BROKEN, LINE_IDS = 128, 64, 32, 16, 15  # bits of a code; 0 = no line
 
 
-@inlined
+@kernel
 def bilinear(grid, x0, y0, per_m, x, y):
     """The value of `grid` at (x, y), linear between cells, that of the nearest border cell outside."""
-    rows, columns = grid.shape
-    u = min(max((x - x0) * per_m, 0.0), columns - 1.001)
-    v = min(max((y - y0) * per_m, 0.0), rows - 1.001)
-    i, j = int(u), int(v)
+    u = min(max((x - x0) * per_m, 0.0), grid.shape[1] - 1.001)
+    v = min(max((y - y0) * per_m, 0.0), grid.shape[0] - 1.001)
+    i, j = np.uint32(np.int32(u)), np.uint32(np.int32(v))  # unsigned: never counted from the end
     a, b = u - i, v - j
-    top = grid[j, i] + a * (grid[j, i + 1] - grid[j, i])
-    bottom = grid[j + 1, i] + a * (grid[j + 1, i + 1] - grid[j + 1, i])
+    right, below = i + np.uint32(1), j + np.uint32(1)
+    top = grid[j, i] + a * (grid[j, right] - grid[j, i])
+    bottom = grid[below, i] + a * (grid[below, right] - grid[below, i])
     return top + b * (bottom - top)
 
 
@@ -52,19 +71,11 @@ def draw_ribbons(cover, height, x0, y0, cell, left, right, forward, z, joined, s
     covers a cell best goes to `height`.
     """
     rows, columns = cover.shape
+    reach = side_m + along_m
     for k in range(1, len(z)):
         if not joined[k]:
             continue
-        xa, ya = 0.5 * (left[k - 1, 0] + right[k - 1, 0]), 0.5 * (left[k - 1, 1] + right[k - 1, 1])
-        xb, yb = 0.5 * (left[k, 0] + right[k, 0]), 0.5 * (left[k, 1] + right[k, 1])
-        fx, fy = forward[k - 1, 0] + forward[k, 0], forward[k - 1, 1] + forward[k, 1]
-        norm = math.hypot(fx, fy)
-        if norm < 1e-9:
-            continue
-        fx, fy = fx / norm, fy / norm
-        lx, ly = side_direction(left, k, fx, fy)
-        rx, ry = side_direction(right, k, fx, fy)
-        reach = side_m + along_m
+        lx, ly, rx, ry = side_directions(left, right, forward, k)
         x_low = min(left[k - 1, 0], left[k, 0], right[k - 1, 0], right[k, 0]) - reach
         x_high = max(left[k - 1, 0], left[k, 0], right[k - 1, 0], right[k, 0]) + reach
         y_low = min(left[k - 1, 1], left[k, 1], right[k - 1, 1], right[k, 1]) - reach
@@ -73,29 +84,58 @@ def draw_ribbons(cover, height, x0, y0, cell, left, right, forward, z, joined, s
             y = y0 + j * cell
             for i in range(max(0, int((x_low - x0) / cell)), min(columns, int((x_high - x0) / cell) + 2)):
                 x = x0 + i * cell
-                after = (x - xa) * forward[k - 1, 0] + (y - ya) * forward[k - 1, 1]
-                before = -(x - xb) * forward[k, 0] - (y - yb) * forward[k, 1]
-                if after < -along_m or before < -along_m:
-                    continue
-                from_left = (y - left[k, 1]) * lx - (x - left[k, 0]) * ly
-                from_right = (x - right[k, 0]) * ry - (y - right[k, 1]) * rx
-                inside = min(from_left, from_right)
+                inside, share = within(x, y, left, right, forward, k, lx, ly, rx, ry, along_m)
                 if inside < -side_m or inside <= cover[j, i]:
                     continue
                 cover[j, i] = inside
                 if with_height:
-                    share = min(max(after / max(after + before, 1e-6), 0.0), 1.0)
                     height[j, i] = z[k - 1] + share * (z[k] - z[k - 1])
 
 
 @kernel
-def side_direction(side, k, fx, fy):
-    """Direction of a ribbon's side between cross-sections k - 1 and k; the road's own where the side turns back."""
-    dx, dy = side[k, 0] - side[k - 1, 0], side[k, 1] - side[k - 1, 1]
-    length = math.hypot(dx, dy)
-    if length < 1e-6 or dx * fx + dy * fy <= 0.0:
-        return fx, fy
-    return dx / length, dy / length
+def covers_at(out, x, y, left, right, forward, joined, along_m, near_m):
+    """What `draw_ribbons` would give at the points `x`, `y` (m,) exactly; ribbons narrower than 2 `near_m`."""
+    for k in range(1, len(joined)):
+        if not joined[k]:
+            continue
+        lx, ly, rx, ry = side_directions(left, right, forward, k)
+        middle_x, middle_y = 0.5 * (left[k, 0] + right[k, 0]), 0.5 * (left[k, 1] + right[k, 1])
+        for m in range(len(x)):
+            if abs(x[m] - middle_x) > near_m or abs(y[m] - middle_y) > near_m:
+                continue
+            inside, _ = within(x[m], y[m], left, right, forward, k, lx, ly, rx, ry, along_m)
+            out[m] = max(out[m], inside)
+
+
+@inlined
+def within(x, y, left, right, forward, k, lx, ly, rx, ry, along_m):
+    """Distance of a point to the nearer side of the piece of ribbon that ends at k, and its share of the way."""
+    xa, ya = 0.5 * (left[k - 1, 0] + right[k - 1, 0]), 0.5 * (left[k - 1, 1] + right[k - 1, 1])
+    xb, yb = 0.5 * (left[k, 0] + right[k, 0]), 0.5 * (left[k, 1] + right[k, 1])
+    after = (x - xa) * forward[k - 1, 0] + (y - ya) * forward[k - 1, 1]
+    before = -(x - xb) * forward[k, 0] - (y - yb) * forward[k, 1]
+    from_left = (y - left[k, 1]) * lx - (x - left[k, 0]) * ly
+    from_right = (x - right[k, 0]) * ry - (y - right[k, 1]) * rx
+    inside = NOT_COVERED if after < -along_m or before < -along_m else min(from_left, from_right)
+    return inside, min(max(after / max(after + before, 1e-6), -0.5), 1.5)
+
+
+@kernel
+def side_directions(left, right, forward, k):
+    """Directions of a ribbon's left and right side between k - 1 and k; the road's own where a side turns back."""
+    fx, fy = forward[k - 1, 0] + forward[k, 0], forward[k - 1, 1] + forward[k, 1]
+    norm = max(math.hypot(fx, fy), 1e-9)
+    fx, fy = fx / norm, fy / norm
+    lx, ly = left[k, 0] - left[k - 1, 0], left[k, 1] - left[k - 1, 1]
+    rx, ry = right[k, 0] - right[k - 1, 0], right[k, 1] - right[k - 1, 1]
+    length = math.hypot(lx, ly)
+    if length < 1e-6 or lx * fx + ly * fy <= 0.0:
+        lx, ly, length = fx, fy, 1.0
+    lx, ly = lx / length, ly / length
+    length = math.hypot(rx, ry)
+    if length < 1e-6 or rx * fx + ry * fy <= 0.0:
+        rx, ry, length = fx, fy, 1.0
+    return lx, ly, rx / length, ry / length
 
 
 @kernel

@@ -14,7 +14,7 @@ import numpy as np
 from clipdrive.carla_server import dynamics
 from clipdrive.carla_server.ground import GroundMap
 
-SUBSTEP_MAX_S = 0.005
+SUBSTEP_MAX_S = 0.0025
 HIT_ACCELERATION_MPS2 = 15.0  # a contact is a hit where it accelerates the car by more
 _REPORTED_MAX_MPS2 = 14.5  # without a hit
 _REPORTED_MIN_MPS2 = 15.5  # with one
@@ -68,7 +68,7 @@ class Vehicle:
         self._numbers = np.array(astuple(self.parameters), dtype=np.float64)
         self._state = np.zeros(dynamics.STATE_SIZE)
         self._controls = np.zeros(5)
-        self._report = np.zeros(dynamics.REPORT_SIZE)
+        self._report = np.zeros(dynamics.REPORT_SIZE + dynamics.PUSHES)
         self.hit: tuple[float, float, float] | None = None
         self.acceleration = (0.0, 0.0, 0.0)
 
@@ -116,25 +116,21 @@ class Vehicle:
         )
 
     def step(self, ground: GroundMap, step_s: float) -> None:
-        """Drive on for `step_s` seconds, in substeps of at most 5 ms; raises VehicleError."""
+        """Drive on for `step_s` seconds, in substeps of at most 2.5 ms; raises VehicleError."""
         if not 0.0 < step_s <= 10.0:
             raise VehicleError(f"The step is {step_s} s; it must be above 0 and at most 10.")
-        before = self.velocity
         substeps = max(1, math.ceil(step_s / SUBSTEP_MAX_S - 1e-9))
-        report = self._report
         dynamics.advance(
-            self._state, self._controls, self._numbers, report, substeps, step_s / substeps,
+            self._state, self._controls, self._numbers, self._report, substeps, step_s / substeps,
             ground.edge, ground.relief, ground.place, HIT_ACCELERATION_MPS2,
         )  # fmt: skip
-        self._state[dynamics.YAW] = math.remainder(self._state[dynamics.YAW], math.tau)
-        if report[dynamics.HIT] > 0.0:
-            self.hit = (float(report[dynamics.IMPULSE_X]), float(report[dynamics.IMPULSE_Y]), 0.0)
-            peak = report[dynamics.PEAK_X : dynamics.PEAK_Z + 1]
-            self.acceleration = _scaled(peak, low=_REPORTED_MIN_MPS2, high=math.inf)
+        hit, impulse_x, impulse_y, ax, ay, az = self._report[: dynamics.REPORT_SIZE].tolist()
+        if hit > 0.0:
+            self.hit = (impulse_x, impulse_y, 0.0)
+            self.acceleration = _scaled(ax, ay, az, low=_REPORTED_MIN_MPS2, high=math.inf)
         else:
             self.hit = None
-            mean = (np.array(self.velocity) - before) / step_s
-            self.acceleration = _scaled(mean, low=0.0, high=_REPORTED_MAX_MPS2)
+            self.acceleration = _scaled(ax, ay, az, low=0.0, high=_REPORTED_MAX_MPS2)
 
     @property
     def location(self) -> tuple[float, float, float]:
@@ -157,7 +153,8 @@ class Vehicle:
         """m/s in the world's axes."""
         yaw = self._state[dynamics.YAW]
         u, v, w = self._state[dynamics.FORWARD : dynamics.UPWARD + 1].tolist()
-        return (u * math.cos(yaw) - v * math.sin(yaw), u * math.sin(yaw) + v * math.cos(yaw), w)
+        c, s = math.cos(yaw), math.sin(yaw)
+        return (u * c - v * s, u * s + v * c, w)
 
     @property
     def angular_velocity_deg(self) -> tuple[float, float, float]:
@@ -175,11 +172,10 @@ def _finite(number: float) -> float:
     return number if math.isfinite(number) else 0.0
 
 
-def _scaled(vector, low: float, high: float) -> tuple[float, float, float]:
+def _scaled(x: float, y: float, z: float, low: float, high: float) -> tuple[float, float, float]:
     """The vector made at least `low` and at most `high` long."""
-    x, y, z = (float(part) for part in vector)
     length = math.sqrt(x * x + y * y + z * z)
-    if length < 1e-9:
+    if length < 1e-9 or low <= length <= high:
         return (x, y, z)
-    factor = min(max(length, low), high) / length
+    factor = (low if length < low else high) / length
     return (x * factor, y * factor, z * factor)
