@@ -33,10 +33,12 @@ lint: .venv/installed-dev
 # the stamps: installed again only when what is installed has changed
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	.venv/bin/python -m clipdrive.carla_server --compile-only
 	@touch $@
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/pip
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	.venv/bin/python -m clipdrive.carla_server --compile-only
 	@touch $@ .venv/installed
 
 .venv/bin/pip:

@@ -45,7 +45,7 @@ def main() -> None:
     rows = []
     for name in arguments.only or ROWS:
         changes = {"seed": arguments.seed, "evaluate.film": False} | ROWS[name]
-        record = recorded_run(f"ablation-{name}-seed{arguments.seed}", changes)
+        record = recorded_run(f"ablation-{name}-seed{arguments.seed}", changes, ("agent",))
         agent, train = record["evaluate"]["agent"], record["train"]
         rows.append(
             [

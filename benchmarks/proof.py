@@ -32,7 +32,8 @@ def main() -> None:
     rows, baselines = [], []
     for seed in (int(text) for text in arguments.seeds.split(",")):
         changes = {"seed": seed, "evaluate.starts": arguments.starts, "evaluate.film": False}
-        record = recorded_run(f"proof-seed{seed}", changes)
+        drivers = ("agent", "untrained") if baselines else ("agent", "follower", "untrained")
+        record = recorded_run(f"proof-seed{seed}", changes, drivers)
         seconds = record["wall_s"]["collect"] + record["wall_s"]["train"]
         rows.append(row(f"agent, seed {seed} (after {seconds:.0f} s)", record["evaluate"]["agent"]))
         if not baselines:

@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from clipdrive.experience.collect import collect
 from clipdrive.params import Params, load_params, params_as_values, params_from
 from clipdrive.training.checkpoint import state_folder
-from clipdrive.training.evaluation import evaluate
+from clipdrive.training.evaluation import DRIVERS, evaluate
 from clipdrive.training.train import train
 
 RECORDS = Path(__file__).parent / "records"
@@ -38,8 +38,11 @@ def params_with(changes: Mapping[str, Any]) -> Params:
     return params_from(values)
 
 
-def recorded_run(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of one run, driven now unless a record of the same params stands already."""
+def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] = DRIVERS) -> dict[str, Any]:
+    """The record of one run, driven now unless a record of the same params stands already.
+
+    `drivers` are those that are evaluated: the follower does the same whatever the seed.
+    """
     params = params_with(changes)
     key = hashlib.sha256(json.dumps(params_as_values(params), sort_keys=True).encode()).hexdigest()[:16]
     path = RECORDS / f"{name}.json"
@@ -55,7 +58,7 @@ def recorded_run(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     collect_s = time.perf_counter() - begun
     trained = train(params, folder / "episodes", folder / "agent", folder / "run")
     train_s = time.perf_counter() - begun - collect_s
-    evaluated = evaluate(params, folder / "agent", folder / "evaluation")
+    evaluated = evaluate(params, folder / "agent", folder / "evaluation", drivers)
     record = {
         "name": name,
         "params_hash": key,

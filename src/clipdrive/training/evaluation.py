@@ -72,7 +72,9 @@ def evaluation_starts(lengths_m: Sequence[tuple[str, float]], starts: int) -> li
     return [Start(i, *row) for i, row in enumerate(result)]
 
 
-def evaluate(params: Params, agent_folder: Path, folder: Path) -> dict[str, Any]:
+def evaluate(
+    params: Params, agent_folder: Path, folder: Path, drivers: Sequence[str] = DRIVERS
+) -> dict[str, Any]:
     """Drive `evaluate.starts` laps with each driver; write metrics, rows and a film into `folder`; return the metrics.
 
     The folder appears when it is complete.
@@ -86,8 +88,8 @@ def evaluate(params: Params, agent_folder: Path, folder: Path) -> dict[str, Any]
     lengths = [(name, route.length_m) for (name, way), route in routes.items() if way == "forward"]
     starts = evaluation_starts(lengths, params.evaluate.starts)
     film_of = starts[0].episode if params.evaluate.film else -1
-    tasks = _tasks(starts, film_of)
-    progress = Progress("evaluate", len(starts) * len(DRIVERS), "laps")
+    tasks = _tasks(drivers, starts, film_of)
+    progress = Progress("evaluate", len(starts) * len(drivers), "laps")
     rows, trajectories, film = [], [], None
     try:
         for laps in run_tasks(_drive_task, tasks, _start, params, agent_folder):
@@ -133,12 +135,12 @@ def _require_camera(params: Params, agent_folder: Path) -> None:
         raise NetworkError(f"{agent_folder}: the agent was trained with another camera than params.yaml has; run train")
 
 
-def _tasks(starts: Sequence[Start], film_of: int) -> list[tuple]:
+def _tasks(drivers: Sequence[str], starts: Sequence[Start], film_of: int) -> list[tuple]:
     """One task a track and driver, so that a worker loads a track once; the long ones first."""
     tracks = list(dict.fromkeys(start.track for start in starts))
     return [
         (driver, [start for start in starts if start.track == track], film_of if driver == "agent" else -1)
-        for driver in DRIVERS
+        for driver in drivers
         for track in tracks
     ]
 
@@ -222,7 +224,7 @@ def _row(driver: str, start: Start, infos: list[dict[str, Any]], rewards: list[f
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Metrics of each driver over its laps; `clean_share` is the share of laps driven whole."""
     metrics: dict[str, Any] = {}
-    for driver in DRIVERS:
+    for driver in dict.fromkeys(row["driver"] for row in rows):
         laps = [row for row in rows if row["driver"] == driver]
         driven_km = sum(row["driven_m"] for row in laps) / 1000.0
         steps = np.array([row["steps"] for row in laps], float)
@@ -246,9 +248,10 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "jerk_mean_mps3": over_time("jerk_mean_mps3"),
             "return_mean": float(np.mean([row["return"] for row in laps])),
         }
-    metrics["speed_ratio_to_follower"] = (
-        metrics["agent"]["speed_mean_mps"] / metrics["follower"]["speed_mean_mps"]
-    )
+    if "follower" in metrics:
+        metrics["speed_ratio_to_follower"] = (
+            metrics["agent"]["speed_mean_mps"] / metrics["follower"]["speed_mean_mps"]
+        )
     return metrics
 
 
