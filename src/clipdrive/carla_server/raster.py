@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
+_SOURCES = ("raster", "ground", "materials", "camera", "camera_kernels", "camera_colours", "vehicle", "dynamics")
+
 
 def _forget_stale_kernels() -> None:
-    """Delete compiled kernels that are older than any source here.
+    """Delete compiled kernels that are older than any of the sources that they may have taken something in from.
 
     numba looks at the file of a kernel alone, and would go on using what it took in from another one.
     """
     folder = Path(__file__).parent
-    newest = max(source.stat().st_mtime for source in folder.glob("*.py"))
+    newest = max((folder / f"{name}.py").stat().st_mtime for name in _SOURCES)
     for index in (folder / "__pycache__").glob("*.nbi"):
         try:
             if index.stat().st_mtime < newest:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clipdrive.driving.environment import DriveEnv
 
 WHEELBASE_M = 2.875  # Tesla Model 3
-FULL_STEER_RAD = math.radians(70.0)  # front wheels at steer = 1, CARLA's Model 3
+FULL_STEER_RAD = math.radians(35.0)  # front wheels at steer = 1, of the bundled server's Model 3
 LATERAL_LIMIT_MPS2 = 4.0
 BRAKING_LIMIT_MPS2 = 3.0
 _DRIVER = 1  # sets a driver's random numbers apart from those of its episode's start

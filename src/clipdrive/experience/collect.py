@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from clipdrive.driving.drivers import driver_for
+from clipdrive.driving.drivers import Follower, RandomDriver, driver_for
 from clipdrive.driving.environment import DriveEnv
 from clipdrive.driving.spawn import COLLECT
-from clipdrive.experience.episodes import EpisodeRecorder, write_episode
+from clipdrive.experience.episodes import Episode, EpisodeRecorder, write_episode
 from clipdrive.experience.picture import draw_spawns
 from clipdrive.experience.workers import run_tasks
 from clipdrive.params import Params
@@ -77,20 +77,7 @@ def _drive(index: int, folder: Path) -> dict[str, Any]:
     observation, start = _env.reset(options={"episode": index})
     rng = np.random.default_rng([_params.seed, COLLECT, index, 1])
     driver = driver_for(_params, index, _env, rng)
-    colors = 3 if _params.camera.color == "rgb" else 1
-
-    def newest(observation: dict[str, np.ndarray]) -> np.ndarray:
-        frame = observation["frames"][-colors:]
-        return frame[0] if colors == 1 else frame.transpose(1, 2, 0)
-
-    recorder = EpisodeRecorder(newest(observation), observation["state"])
-    done, info = False, start
-    while not done:
-        action = driver.act(observation, info)
-        observation, reward, terminated, truncated, info = _env.step(action)
-        recorder.add(action, reward, terminated, truncated, newest(observation), observation["state"])
-        done = terminated or truncated
-    episode = recorder.episode()
+    episode, info = record_episode(_env, driver, observation, start)
     name = f"episode_{index:05d}.npz"
     checksum = write_episode(folder / name, episode)
     return {
@@ -115,6 +102,26 @@ def _drive(index: int, folder: Path) -> dict[str, Any]:
         },
         "end": {"x_m": float(info["x_m"]), "y_m": float(info["y_m"])},
     }
+
+
+def record_episode(
+    env: DriveEnv, driver: Follower | RandomDriver, observation: dict[str, np.ndarray], info: dict[str, Any]
+) -> tuple[Episode, dict[str, Any]]:
+    """Drive an episode that was just reset to its end; returns it and the last info."""
+    colors = 3 if env.params.camera.color == "rgb" else 1
+
+    def newest(observation: dict[str, np.ndarray]) -> np.ndarray:
+        frame = observation["frames"][-colors:]
+        return frame[0] if colors == 1 else frame.transpose(1, 2, 0)
+
+    recorder = EpisodeRecorder(newest(observation), observation["state"])
+    done = False
+    while not done:
+        action = driver.act(observation, info)
+        observation, reward, terminated, truncated, info = env.step(action)
+        recorder.add(action, reward, terminated, truncated, newest(observation), observation["state"])
+        done = terminated or truncated
+    return recorder.episode(), info
 
 
 def _metrics(rows: list[dict[str, Any]], params: Params) -> dict[str, Any]:
