@@ -91,6 +91,31 @@ def test_every_params_entry_exists_once_and_every_number_is_read() -> None:
     assert unread == [leaf for leaf in leaves(PARAMS) if leaf.startswith("gate.")]  # read by report and CI
 
 
+DRIVE = {"collect", "train", "evaluate"}
+READ_BY = {  # by hand, for every key that is not read by train alone; report and check read the whole file
+    "seed": DRIVE,
+    "simulator": DRIVE,
+    "tracks.training": {"collect", "train"},
+    "tracks.evaluation": {"evaluate"},
+    **{f"tracks.{name}": DRIVE for name in ("folder", "follow", "verge_m", "wall_height_m", "episodes_per_load")},
+    **{section: DRIVE for section in ("camera", "vehicle", "reward", "ending", "spawn")},
+    "collect": {"collect"},
+    "evaluate": {"evaluate"},
+    "gate": set(),
+}
+
+
+@pytest.mark.parametrize("leaf", leaves(PARAMS))
+def test_trap_12_a_setting_runs_the_stages_that_read_it_again_and_no_others(leaf: str) -> None:
+    expected = READ_BY.get(leaf, READ_BY.get(leaf.split(".")[0], {"train"}))
+    declared = {
+        stage
+        for stage, content in STAGES.items()
+        if stage not in WHOLE_FILE and any(leaf == entry or leaf.startswith(f"{entry}.") for entry in content["params"])
+    }
+    assert declared == expected
+
+
 def test_an_evaluation_number_does_not_retrain_nor_a_training_number_collect() -> None:
     for stage in ("collect", "train"):
         entries = STAGES[stage]["params"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from clipdrive.reporting.files import ReportError
 from clipdrive.reporting.report import read_run, report, report_page
 from clipdrive.training.film import write_film
 from reporting_data import change, circle, write_run
-from small_params import params_with
+from small_params import PARAMS_FILE, params_with
 
 
 def run_report(root: Path, target: str = "reports", **changes: object) -> Path:
@@ -183,6 +186,25 @@ def test_a_missing_input_is_told_before_anything_is_written(copy_of_run: Path, n
     with pytest.raises(ReportError, match=rf"{name}: cannot be read \(No such file or directory\)"):
         run_report(copy_of_run)
     assert not (copy_of_run / "reports").exists()
+
+
+def test_a_disk_that_takes_no_more_leaves_the_old_report(copy_of_run: Path) -> None:
+    """A limit on the size of files stands for a full disk: the figures do not fit."""
+    old = copy_of_run / "reports" / "metrics" / "train.json"
+    old.parent.mkdir(parents=True)
+    old.write_text("the old one")
+    shutil.copy(PARAMS_FILE, copy_of_run)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+    code = f"{limit}; import stages.report as stage; stage.run(stage.main)"
+    environment = {**os.environ, "PYTHONPATH": str(PARAMS_FILE.parent), "MPLCONFIGDIR": str(copy_of_run)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=copy_of_run, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "error: File too large"
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in copy_of_run.glob("reports*")] == ["reports"]
+    assert old.read_text() == "the old one"
 
 
 def test_names_are_escaped(copy_of_run: Path) -> None:

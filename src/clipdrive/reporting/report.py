@@ -66,16 +66,31 @@ def report(
     Raises ReportError for an input that is missing or damaged, before anything is written.
     """
     run = read_run(episodes_folder, spawns_picture, train_folder, evaluation_folder)
+    part = reports_folder.with_name(reports_folder.name + ".part")  # nothing half-written, on a full disk
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        _write(params, run, part)
+        for made in sorted(part.iterdir()):
+            _put_in_place(made, reports_folder / made.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(params: Params, run: Run, folder: Path) -> None:
     for stage, values in run.metrics.items():
-        write_metrics(reports_folder / "metrics" / f"{stage}.json", values)
-    curves = {"updates": run.updates, "episodes": run.episodes, "evaluation": run.laps}
-    for name, table in curves.items():
-        write_curve(reports_folder / "curves" / f"{name}.csv", table)
-    drawn_in = reports_folder / "figures"
-    shutil.rmtree(drawn_in, ignore_errors=True)
-    drawn = draw_training(drawn_in, run.updates, run.episodes, run.flat_metrics["train"])
-    drawn |= draw_driving(drawn_in, run.laps, run.trajectories, run.episodes)
-    (reports_folder / "report.html").write_text(report_page(params, run, drawn), encoding="utf-8")
+        write_metrics(folder / "metrics" / f"{stage}.json", values)
+    for name, table in {"updates": run.updates, "episodes": run.episodes, "evaluation": run.laps}.items():
+        write_curve(folder / "curves" / f"{name}.csv", table)
+    drawn = draw_training(folder / "figures", run.updates, run.episodes, run.flat_metrics["train"])
+    drawn |= draw_driving(folder / "figures", run.laps, run.trajectories, run.episodes)
+    (folder / "report.html").write_text(report_page(params, run, drawn), encoding="utf-8")
+
+
+def _put_in_place(made: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        shutil.rmtree(target)
+    made.replace(target)
 
 
 def read_run(episodes_folder: Path, spawns_picture: Path, train_folder: Path, evaluation_folder: Path) -> Run:
