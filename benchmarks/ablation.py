@@ -10,6 +10,7 @@ import argparse
 from benchmarks.runs import markdown_table, recorded_run
 
 PLAIN = {
+    "batch_size": 100,
     "layer_norm": False,
     "encoder": "separate",
     "saturation_penalty": 0.0,
@@ -30,6 +31,7 @@ ROWS = {
     "no-saturation-penalty": {"saturation_penalty": 0.0},
     "no-decay": {"lr_constant_share": 1.0, "exploration_noise": 0.1, "exploration_noise_end": 0.1},
     "no-clip": {name: value for name, value in PLAIN.items() if name.startswith("clip.")},
+    "batch-100": {"batch_size": 100},
     "image-shift": {"image_shift_px": 4},
     "follower-data": {"collect.driver": "follower"},
     "plain-td3": PLAIN,

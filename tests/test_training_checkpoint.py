@@ -98,11 +98,11 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path):
 def test_the_key_follows_params_and_inputs(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.npz").write_bytes(b"1")
-    first = run_key({"gamma": 0.9}, tmp_path / "in")
-    assert first == run_key({"gamma": 0.9}, tmp_path / "in")
-    assert first != run_key({"gamma": 0.95}, tmp_path / "in")
+    first = run_key({"gamma": 0.9}, [tmp_path / "in"])
+    assert first == run_key({"gamma": 0.9}, [tmp_path / "in"])
+    assert first != run_key({"gamma": 0.95}, [tmp_path / "in"])
     (tmp_path / "in" / "a.npz").write_bytes(b"2")
-    assert first != run_key({"gamma": 0.9}, tmp_path / "in")
+    assert first != run_key({"gamma": 0.9}, [tmp_path / "in"])
 
 
 def test_a_temporary_experiment_uses_the_main_checkouts_folder(tmp_path, monkeypatch):

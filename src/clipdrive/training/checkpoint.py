@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,17 @@ def state_folder() -> Path:
     return here / ".clipdrive"
 
 
-def run_key(values: Mapping[str, Any], inputs: Path) -> str:
-    """A hash of the params in use, the input files' content, this package's code, torch's version and threads."""
+def run_key(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
+    """A hash of the params in use, the content of the input files and folders, this package's code, and of torch's
+    version and threads.
+    """
     digest = hashlib.sha256()
     digest.update(json.dumps(values, sort_keys=True).encode())
     digest.update(f"torch {torch.__version__} threads {torch.get_num_threads()} numpy {np.__version__}".encode())
     code = Path(__file__).resolve().parents[1]
-    for root in (inputs, code):
-        for path in sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+    for root in (*inputs, code):
+        inside = [root] if root.is_file() else root.rglob("*")
+        for path in sorted(p for p in inside if p.is_file() and "__pycache__" not in p.parts):
             digest.update(str(path.relative_to(root)).encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:20]

@@ -29,6 +29,7 @@ class CsvLog:
 
     def offset(self) -> int:
         """The file's length with all rows safely on disk."""
+        self._file.flush()
         os.fsync(self._file.fileno())
         return os.path.getsize(self.path)
 

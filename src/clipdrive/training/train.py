@@ -57,7 +57,7 @@ def train(params: Params, episodes: Path, agent_folder: Path, run_folder: Path) 
     for name in ("evaluate", "gate", "collect"):
         del values[name]
     del values["tracks"]["evaluation"]
-    key = run_key(values, episodes)
+    key = run_key(values, [episodes, Path(params.tracks.folder)])
     checkpoint = CheckpointFolder(key)
     run = _Run(params, checkpoint)
     try:
