@@ -48,7 +48,7 @@ def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] =
     path = RECORDS / f"{name}.json"
     if path.exists():
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["params_hash"] == key:
+        if record["params_hash"] == key and set(drivers) <= set(record["evaluate"]):
             return record
     folder = state_folder() / "benchmarks" / name
     folder.mkdir(parents=True, exist_ok=True)
