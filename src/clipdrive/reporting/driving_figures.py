@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from clipdrive.reporting.style import DRIVER_COLORS, ENDING_COLORS, STYLE, panel, save
+from clipdrive.reporting.style import DRIVER_COLORS, ENDING_COLORS, SOFT, STYLE, panel, save
 
 CLEAN = "lap"  # the ending of a lap driven whole
 START = "#1e8449"
@@ -29,7 +29,7 @@ def draw_driving(
         if len(trajectories):
             drawn["laps"] = _laps(folder / "laps.png", laps, trajectories)
         if len(training):
-            drawn["training_map"] = _training_map(folder / "training_map.png", training)
+            drawn["training_starts"] = _training_starts(folder / "training_starts.png", training)
     return drawn
 
 
@@ -63,8 +63,8 @@ def _speed_offset(path: Path, laps: pd.DataFrame) -> Path:
 def _laps(path: Path, laps: pd.DataFrame, trajectories: pd.DataFrame) -> Path:
     laps = laps[laps["driver"] == "agent"].set_index("episode")
     tracks = list(dict.fromkeys(laps["track"]))
-    figure, axes = _maps(tracks, width_in=3.6)
-    fastest = max(float(trajectories["speed_mps"].max()), 1.0)
+    figure, axes = _maps(tracks)
+    slowest, fastest = trajectories["speed_mps"].quantile([0.02, 1.0])
     lines = None
     for episode, rows in trajectories.groupby("episode"):
         lap = laps.loc[episode]
@@ -73,7 +73,7 @@ def _laps(path: Path, laps: pd.DataFrame, trajectories: pd.DataFrame) -> Path:
         pieces = np.stack([points[:-1], points[1:]], axis=1)  # (n-1, 2, 2)
         lines = LineCollection(pieces, cmap="viridis", linewidths=1.6, alpha=0.85)
         lines.set_array(rows["speed_mps"].to_numpy()[1:])
-        lines.set_clim(0.0, fastest)
+        lines.set_clim(slowest, max(fastest, slowest + 0.1))
         axis.add_collection(lines)
         axis.plot(*points[0], marker="o", markersize=3.5, color=START)
         if lap["ending"] != CLEAN:
@@ -87,38 +87,37 @@ def _laps(path: Path, laps: pd.DataFrame, trajectories: pd.DataFrame) -> Path:
     return save(figure, path)
 
 
-def _training_map(path: Path, training: pd.DataFrame) -> Path:
-    tracks = list(dict.fromkeys(training.sort_values("track", key=lambda c: c.map(_natural))["track"]))
-    figure, axes = _maps(tracks, width_in=2.1)
-    for track, rows in training.groupby("track"):
-        axis = axes[track]
-        for row in rows.itertuples():
-            axis.plot([row.spawn_x_m, row.end_x_m], [-row.spawn_y_m, -row.end_y_m], color="#d5dae1", linewidth=0.6)
-        axis.scatter(rows["spawn_x_m"], -rows["spawn_y_m"], s=9, color=START, linewidths=0, zorder=3)
-        colors = [ENDING_COLORS.get(ending, "#555555") for ending in rows["ending"]]
-        axis.scatter(rows["end_x_m"], -rows["end_y_m"], s=13, marker="x", color=colors, linewidths=0.9, zorder=2)
-        axis.set_title(_short(track), fontsize=8)
-    first = next(iter(axes.values()))
-    handles = [first.scatter([], [], s=12, color=START, label="began")]
-    for ending in ENDING_COLORS:
-        if (training["ending"] == ending).any():
-            handles.append(first.scatter([], [], s=16, marker="x", color=ENDING_COLORS[ending], label=ending))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+def _training_starts(path: Path, training: pd.DataFrame) -> Path:
+    """A row a track and direction: each episode is a line along the route, from its start to its ending."""
+    ways = sorted(set(zip(training["track"], training["direction"], strict=True)), key=lambda way: _natural(*way))
+    row_of = {way: row for row, way in enumerate(ways)}
+    figure = Figure(figsize=(10.6, 0.17 * len(ways) + 1.2), layout="constrained")
+    axis = figure.subplots()
+    rows = np.array([row_of[way] for way in zip(training["track"], training["direction"], strict=True)])
+    begins = training["spawn_s_m"].to_numpy()
+    ends = begins + training["progress_m"].to_numpy()
+    axis.hlines(rows, begins, ends, color=SOFT, linewidth=2.2)
+    axis.scatter(begins, rows, s=12, color=START, linewidths=0, zorder=3, label="began")
+    for ending, color in ENDING_COLORS.items():
+        ended = (training["ending"] == ending).to_numpy()
+        if ended.any():
+            axis.scatter(
+                ends[ended], rows[ended], s=18, marker="x", color=color, linewidths=1.1, zorder=2, label=ending
+            )
+    axis.set(xlabel="along the route, across its start where the lap is closed [m]", ylim=(len(ways) - 0.3, -0.7))
+    axis.set_yticks(range(len(ways)), [f"{_short(track)} {direction}" for track, direction in ways], fontsize=7)
+    figure.legend(loc="outside upper left", ncols=len(ENDING_COLORS) + 1)
     return save(figure, path)
 
 
-def _maps(tracks: list[str], width_in: float) -> tuple[Figure, dict[str, Axes]]:
+def _maps(tracks: list[str]) -> tuple[Figure, dict[str, Axes]]:
     """A grid of square maps without ticks, one a track."""
-    columns = min(len(tracks), 3 if width_in > 3 else 5)
+    columns = min(len(tracks), 3)
     lines = math.ceil(len(tracks) / columns)
-    figure = Figure(figsize=(width_in * columns, width_in * lines + 0.3), layout="constrained")
+    figure = Figure(figsize=(3.6 * columns, 3.6 * lines + 0.3), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axis in grid:
         axis.set_aspect("equal", adjustable="datalim")
-        axis.set(xticks=[], yticks=[])
-        for spine in axis.spines.values():
-            spine.set_visible(False)
-    for axis in grid[len(tracks) :]:
         axis.set_axis_off()
     return figure, dict(zip(tracks, grid, strict=False))
 
@@ -127,6 +126,7 @@ def _short(track: str) -> str:
     return track.rsplit("/", 1)[-1].removesuffix(".xodr")
 
 
-def _natural(track: str) -> tuple[str, int]:
+def _natural(track: str, direction: str) -> tuple[str, int, bool]:
+    """Sorts circuit:2 before circuit:10, and forward before backward."""
     head, _, tail = track.rpartition(":")
-    return (head, int(tail)) if tail.isdigit() else (track, 0)
+    return (head, int(tail), direction != "forward") if tail.isdigit() else (track, 0, direction != "forward")

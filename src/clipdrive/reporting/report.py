@@ -31,7 +31,7 @@ UPDATES = (
     "update env_step critic_loss actor_loss q1_mean q2_mean q_abs_max q_gap_mean target_min target_max "
     "td_error_mean td_error_p99 action_abs_mean saturated_share"
 ).split()
-EPISODES = "env_step track return progress_m ending spawn_x_m spawn_y_m end_x_m end_y_m".split()
+EPISODES = "env_step track direction return progress_m ending spawn_s_m".split()
 LAPS = "driver episode track direction route_completion ending speed_mean_mps offset_abs_mean_m".split()
 TRAJECTORIES = "episode step x_m y_m speed_mps".split()
 
@@ -212,7 +212,7 @@ def _gradients(run: Run, drawn: Mapping[str, Path]) -> str:
     ]
     pictures += [
         page.figure(drawn.get("clipped"), "Share since the last logged update; 1: the limit works as a normaliser."),
-        page.figure(drawn.get("update_ratio"), "Around 0.001 is usual with Adam; a line that falls away has died."),
+        page.figure(drawn.get("update_ratio"), "Around 0.001 is usual with Adam, and it falls with the learning rate."),
     ]
     return page.paragraph(text) + page.table(gradient_table(run.flat_metrics["train"])) + page.figures(*pictures)
 
@@ -232,7 +232,11 @@ def _values(run: Run, drawn: Mapping[str, Path]) -> str:
 def _data(run: Run, drawn: Mapping[str, Path]) -> str:
     return page.figures(
         page.figure(run.spawns_picture, "collect: where its episodes began and ended.", "wide"),
-        page.figure(drawn.get("training_map"), "train: where its episodes began (dot) and ended (cross).", "wide"),
+        page.figure(
+            drawn.get("training_starts"),
+            "train: from where (dot) to where (cross) each episode went on its route.",
+            "wide",
+        ),
     ) + page.table(data_table(run.flat_metrics["collect"]))
 
 

@@ -161,7 +161,7 @@ def _losses(path: Path, updates: pd.DataFrame) -> Path:
     other.spines["right"].set_visible(True)
     other.grid(False)
     handles = [*axis.get_lines(), *other.get_lines()]
-    axis.legend(handles, [line.get_label() for line in handles], loc="best")
+    axis.legend(handles, [line.get_label() for line in handles], loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2)
     return save(figure, path)
 
 

@@ -28,7 +28,7 @@ PAPER = SHADES - 1
 COLORS = {"road": (214, 219, 226), "trail": (31, 95, 191), "car": (192, 57, 43), "frame": (120, 128, 140)}
 ROAD, TRAIL, CAR, FRAME = range(SHADES, SHADES + len(COLORS))
 CAMERA = SHADES + len(COLORS)  # the first of the camera's colours
-CAMERA_COLORS = (64, 24)  # the second where the first make too large a file
+CAMERA_COLORS = (64, 40)  # the second where the first make too large a file
 
 
 class FilmError(ValueError):
