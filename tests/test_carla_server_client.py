@@ -187,9 +187,10 @@ def test_blueprints_have_what_scripts_ask_for(world):
     library = world.get_blueprint_library()
     assert len(library.filter("vehicle.*")) >= 5
     for blueprint in library.filter("vehicle.*"):
-        assert int(blueprint.get_attribute("number_of_wheels")) == 4
+        two_wheeled = blueprint.get_attribute("base_type") in ("motorcycle", "bicycle")
+        assert int(blueprint.get_attribute("number_of_wheels")) == (2 if two_wheeled else 4)
         assert bool(blueprint.get_attribute("sticky_control"))
-        assert blueprint.get_attribute("base_type") in ("car", "truck", "van")
+        assert two_wheeled or blueprint.get_attribute("base_type") in ("car", "truck", "van", "bus")
         assert blueprint.get_attribute("role_name").recommended_values
         blueprint.set_attribute("color", random.choice(blueprint.get_attribute("color").recommended_values))
     camera = library.find("sensor.camera.rgb")

@@ -77,7 +77,7 @@ class ActorMethods:
     @rpc.void
     def set_actor_target_velocity(self, actor_id: int, velocity: object) -> None:
         speed = values.vector(velocity, name="velocity")
-        self.world.vehicle(actor_id).model.set_velocity(*speed)
+        self.world.solid(actor_id).set_velocity(speed)
 
     @rpc.void
     def set_actor_target_angular_velocity(self, actor_id: int, velocity: object) -> None:
@@ -115,13 +115,15 @@ class ActorMethods:
     def set_actor_simulate_physics(self, actor_id: int, on: bool) -> None:
         values.boolean(on)
         self.world.actor(actor_id)
-        if actor_id in self.world.vehicles:
-            self.world.vehicles[actor_id].simulate_physics(on)
+        if actor_id in self.world.solids:
+            self.world.solids[actor_id].simulate_physics(on)
 
     @rpc.void
     def set_actor_collisions(self, actor_id: int, on: bool) -> None:
         self.world.actor(actor_id)
         values.boolean(on)
+        if actor_id in self.world.solids:
+            self.world.solids[actor_id].collides = on
 
     @rpc.void
     def set_actor_enable_gravity(self, actor_id: int, on: bool) -> None:
@@ -133,6 +135,17 @@ class ActorMethods:
         self.world.actor(actor_id)
         if values.boolean(on):
             raise RpcError(AUTOPILOT)
+
+    # ---- walkers ----
+
+    @rpc.void
+    def apply_control_to_walker(self, actor_id: int, control: object) -> None:
+        self.world.walker(actor_id).apply_control(values.walker_control(control))
+
+    def set_walker_state(self, actor_id: int, transform: object, speed: object) -> None:
+        """Put a walker somewhere, as the client's own navigation does; batch only."""
+        values.number(speed, name="speed")
+        self.world.walker(actor_id).place(values.transform(transform))
 
     # ---- vehicles ----
 

@@ -1,26 +1,15 @@
-"""What lives in an episode: vehicles and the spectator; sensors are in `clipdrive.carla_server.sensors`."""
+"""What lives in an episode: actors in general, and those that are solid; each kind has a module of its own."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from clipdrive.carla_server import wire
 from clipdrive.carla_server.blueprints import Blueprint
-from clipdrive.carla_server.ground import GroundMap
-from clipdrive.carla_server.physics_control import PhysicsControl
-from clipdrive.carla_server.poses import Vector, axes, compose, turn
-from clipdrive.carla_server.vehicle import Vehicle as VehicleModel
-from clipdrive.carla_server.vehicle import VehicleParameters
+from clipdrive.carla_server.poses import Vector, compose, footprints_overlap
 from clipdrive.carla_server.wire import Pose
 
-if TYPE_CHECKING:
-    from clipdrive.carla_server.sensors import Sensor
-
-NEUTRAL = (0.0, 0.0, 0.0, False, False, False, 0)
-SPEED_LIMIT_KMH = 30.0
 ZERO = (0.0, 0.0, 0.0)
-CAR = 14  # semantic tag
 
 
 class Actor:
@@ -74,7 +63,7 @@ class Actor:
 
     def bounding_box(self) -> tuple:
         """Return the BoundingBox: location, half extents, rotation, actor id."""
-        return ZERO, self.blueprint.half_extents_m, ZERO, self.id
+        return ZERO, ZERO, ZERO, self.id
 
     def to_wire(self, token: bytes) -> tuple:
         """Return the Actor struct; `token` is that of its stream, empty where it has none."""
@@ -86,109 +75,72 @@ class Actor:
         )  # fmt: skip
 
 
-class Vehicle(Actor):
-    """A car: the wire's view of `clipdrive.carla_server.vehicle.Vehicle`."""
+class DrawnBox(NamedTuple):
+    """A solid actor as cameras see it: a box whose middle is at `centre_m` along the actor's own axes."""
 
-    semantic_tags = bytes([CAR])
+    pose: Pose
+    half_extents_m: Vector
+    centre_m: Vector
+    tag: int
+    color: tuple[int, int, int]  # red, green, blue
+    actor_id: int
+
+
+class Solid(Actor):
+    """An actor with a box that others run into: a prop as it stands; vehicles and walkers are made of it."""
 
     def __init__(self, actor_id: int, blueprint: Blueprint, attributes: dict[str, str], pose: Pose) -> None:
         super().__init__(actor_id, blueprint, attributes, pose)
-        self.parameters = _parameters(blueprint)
-        self.model = VehicleModel(self.parameters)
-        self.model.teleport(*pose)
-        self.physics_control = PhysicsControl.of(self.parameters)
-        self.control = NEUTRAL
-        self.control_is_new = False
-        self.sticky = attributes["sticky_control"].lower() == "true"
+        self.body = blueprint.body
+        self.semantic_tags = bytes([self.body.tag])
+        self.color = _color(attributes.get("color")) or self.body.color
+        self.collides = True
         self.simulated = True
-        self.light_state = 0
-        self.constant_velocity: Vector | None = None  # along the vehicle's own axes
-        self.hit: Vector | None = None  # impulse of this tick (N s), world axes
-        self.collision_sensors: list[Sensor] = []
+        self.hits: list[tuple[Solid | None, Vector]] = []  # of this tick: by what (None: a wall), impulse (N s)
 
     @property
     def velocity(self) -> Vector:
-        return tuple(self.model.velocity)
+        """m/s in the world's axes."""
+        return ZERO
 
-    def apply_control(self, control: tuple) -> None:
-        """Take a VehicleControl; without sticky control it counts for one tick."""
-        self.control, self.control_is_new = control, True
-        self.model.control(*control[:5])
+    @property
+    def mass_kg(self) -> float:
+        """What it weighs where it is hit; 0 = nothing moves it."""
+        return self.body.mass_kg if self.simulated else 0.0
 
-    def place(self, pose: Pose) -> None:
-        self.model.teleport(*pose)
-        self.pose = pose
+    @property
+    def bottom_m(self) -> float:
+        """Height of the box's underside in the world."""
+        return self.pose[2] + self.body.centre_m - self.body.half_extents_m[2]
 
     def simulate_physics(self, on: bool) -> None:
-        """Freeze the vehicle, or let it move again with all of its hidden state forgotten."""
-        if on and not self.simulated:
-            self.model.reset_state()
-            self.model.control(*self.control[:5])  # what the driver holds is no state of the vehicle
+        """Freeze the actor, or let it move again."""
         self.simulated = on
 
-    def push(self, impulse: Vector) -> None:
-        """Change the velocity as an impulse (N s) at the centre of mass does."""
-        mass = self.physics_control.mass_kg
-        self.model.set_velocity(*(v + j / mass for v, j in zip(self.velocity, impulse, strict=True)))
+    def set_velocity(self, velocity: Vector) -> None:
+        """Set the velocity in the world's axes; a prop has none."""
 
-    def change_physics(self, control: PhysicsControl) -> None:
-        """Take over a VehiclePhysicsControl."""
-        self.physics_control = control
-
-    def step(self, ground: GroundMap, step_s: float) -> None:
-        """Drive on for `step_s` seconds."""
-        self.hit = None
-        if not self.control_is_new and not self.sticky and self.control is not NEUTRAL:
-            self.control = NEUTRAL
-            self.model.control(*NEUTRAL[:5])
-        self.control_is_new = False
-        if not self.simulated:
-            return
-        model = self.model
-        if self.constant_velocity is not None:
-            frame = axes(model.pitch_deg, model.yaw_deg, model.roll_deg)
-            model.set_velocity(*turn(frame, self.constant_velocity))
-        model.step(ground, step_s)
-        self.hit = model.hit
-        self.pose = (model.x, model.y, model.z, model.pitch_deg, model.yaw_deg, model.roll_deg)
-
-    def record(self) -> bytes:
-        model = self.model
-        if not self.simulated:
-            return wire.vehicle_record(self.id, self.pose, ZERO, ZERO, ZERO, self.control, SPEED_LIMIT_KMH)
-        return wire.vehicle_record(
-            self.id, self.pose, model.velocity, model.angular_velocity_deg, model.acceleration, self.control,
-            SPEED_LIMIT_KMH,
-        )  # fmt: skip
+    def drawn(self) -> DrawnBox:
+        """Return the box that cameras draw."""
+        body = self.body
+        return DrawnBox(self.pose, body.half_extents_m, (0.0, 0.0, body.centre_m), body.tag, self.color, self.id)
 
     def bounding_box(self) -> tuple:
-        half = self.blueprint.half_extents_m
-        return (0.0, 0.0, half[2]), half, ZERO, self.id
+        return (0.0, 0.0, self.body.centre_m), self.body.half_extents_m, ZERO, self.id
 
 
-def _parameters(blueprint: Blueprint) -> VehicleParameters:
-    """Scale the Model 3's parameters to the size and mass of another vehicle."""
-    base = VehicleParameters()
-    length_m, width_m, height_m = blueprint.half_extents_m
-    mass, length, height = (
-        blueprint.mass_kg / base.mass_kg,
-        length_m / base.half_length_m,
-        height_m / base.half_height_m,
-    )
-    if mass == length == height == 1.0:
-        return base
-    return dataclasses.replace(
-        base,
-        mass_kg=blueprint.mass_kg,
-        yaw_inertia_kgm2=base.yaw_inertia_kgm2 * mass * length**2,
-        front_axle_m=base.front_axle_m * length,
-        rear_axle_m=base.rear_axle_m * length,
-        cg_height_m=base.cg_height_m * height,
-        drive_force_n=base.drive_force_n * mass,
-        drive_power_w=base.drive_power_w * mass,
-        brake_force_n=base.brake_force_n * mass,
-        drag_area_m2=base.drag_area_m2 * width_m * height_m / (base.half_width_m * base.half_height_m),
-        half_length_m=length_m,
-        half_width_m=width_m,
-        half_height_m=height_m,
-    )
+def boxes_overlap(a: Solid, b: Solid) -> bool:
+    """Tell whether the boxes of two solid actors overlap; in height as if both stood upright."""
+    a_half, b_half = a.body.half_extents_m, b.body.half_extents_m
+    low_a, low_b = a.bottom_m, b.bottom_m
+    if low_a >= low_b + 2.0 * b_half[2] or low_b >= low_a + 2.0 * a_half[2]:
+        return False
+    return footprints_overlap(a.pose, a_half, b.pose, b_half)
+
+
+def _color(text: str | None) -> tuple[int, int, int] | None:
+    try:
+        red, green, blue = (min(max(int(part), 0), 255) for part in text.split(","))
+    except (AttributeError, ValueError):
+        return None
+    return red, green, blue

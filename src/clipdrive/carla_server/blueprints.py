@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clipdrive.carla_server.catalogue import (
+    PROPS,
+    RUNNING_MPS,
+    VEHICLES,
+    WALKERS,
+    WALKING_MPS,
+    Body,
+    VehicleModel,
+    WalkerModel,
+)
 from clipdrive.carla_server.rpc import RpcError
 
 BOOL, INT, FLOAT, STRING, COLOR = 1, 2, 3, 4, 5  # types of an attribute on the wire
@@ -26,13 +36,12 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """Something that can be spawned; `half_extents_m` and `mass_kg` are those of a vehicle."""
+    """Something that can be spawned; `body` is that of a vehicle, a prop or a walker."""
 
     uid: int
     id: str
     attributes: tuple[Attribute, ...]
-    half_extents_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    mass_kg: float = 0.0
+    body: Body | None = None
 
     def to_wire(self) -> tuple:
         tags = ",".join(self.id.split("."))
@@ -118,54 +127,57 @@ _SENSORS: dict[str, tuple[Attribute, ...]] = {
     "sensor.other.gnss": (_role("default"), *_GNSS),
 }
 
-# id: half length, half width, half height (m), mass (kg), generation, base type, special type, first colour.
-# Sizes and masses are rounded from the makers' data sheets of the cars that CARLA's models are named after.
-_VEHICLES: dict[str, tuple] = {
-    "vehicle.tesla.model3": (2.40, 1.08, 0.74, 1845.0, 2, "car", "electric", "17,37,103"),
-    "vehicle.tesla.cybertruck": (3.14, 1.20, 1.05, 2995.0, 1, "truck", "electric", "119,117,117"),
-    "vehicle.lincoln.mkz_2017": (2.45, 1.06, 0.75, 1700.0, 1, "car", "", "0,0,0"),
-    "vehicle.lincoln.mkz_2020": (2.45, 1.09, 0.74, 1700.0, 2, "car", "", "17,37,103"),
-    "vehicle.audi.a2": (1.85, 0.90, 0.78, 990.0, 1, "car", "", "24,77,163"),
-    "vehicle.audi.tt": (2.09, 1.00, 0.69, 1355.0, 1, "car", "", "33,33,34"),
-    "vehicle.audi.etron": (2.43, 1.02, 0.82, 2490.0, 1, "car", "electric", "50,51,63"),
-    "vehicle.mini.cooper_s": (1.90, 0.99, 0.74, 1240.0, 1, "car", "", "142,0,0"),
-    "vehicle.nissan.micra": (1.82, 0.92, 0.75, 980.0, 1, "car", "", "10,25,73"),
-    "vehicle.nissan.patrol": (2.30, 0.97, 0.93, 2750.0, 1, "car", "", "8,41,80"),
-    "vehicle.mercedes.sprinter": (2.96, 0.99, 1.28, 2300.0, 2, "van", "", "20,20,20"),
-    "vehicle.toyota.prius": (2.26, 1.00, 0.76, 1380.0, 1, "car", "electric", "18,54,63"),
-    "vehicle.ford.mustang": (2.36, 0.95, 0.65, 1690.0, 1, "car", "", "17,37,103"),
-    "vehicle.dodge.charger_2020": (2.50, 1.05, 0.77, 1850.0, 2, "car", "", "17,37,103"),
-    "vehicle.carlamotors.carlacola": (2.60, 1.31, 1.24, 5500.0, 1, "truck", "", "255,68,0"),
-}
+
+def _constants(**values: str) -> tuple[Attribute, ...]:
+    return tuple(Attribute(name, STRING, value, modifiable=False) for name, value in values.items())
 
 
-def _vehicle_attributes(generation: int, base_type: str, special_type: str, color: str) -> tuple[Attribute, ...]:
+def _vehicle_attributes(model: VehicleModel) -> tuple[Attribute, ...]:
+    color = ",".join(map(str, model.body.color))
     colors = tuple(dict.fromkeys((color, "255,255,255", "0,0,0", "180,180,180")))
-    modern = "true" if generation == 2 else "false"
+    modern = "true" if model.generation == 2 else "false"
+    driver = (Attribute("driver_id", INT, "1", ("0", "1", "2", "3")),) if model.wheels == 2 else ()
     return (
         _role("autopilot", "autopilot", "scenario", "ego_vehicle"),
         Attribute("color", COLOR, color, colors),
+        *driver,
         Attribute("sticky_control", BOOL, "true"),
         Attribute("terramechanics", BOOL, "false"),
-        Attribute("object_type", STRING, "", modifiable=False),
-        Attribute("base_type", STRING, base_type, modifiable=False),
-        Attribute("special_type", STRING, special_type, modifiable=False),
-        Attribute("number_of_wheels", INT, "4", modifiable=False),
-        Attribute("generation", INT, str(generation), modifiable=False),
+        *_constants(object_type="", base_type=model.base_type, special_type=model.special_type),
+        Attribute("number_of_wheels", INT, str(model.wheels), modifiable=False),
+        Attribute("generation", INT, str(model.generation), modifiable=False),
         Attribute("has_dynamic_doors", BOOL, modern, modifiable=False),
         Attribute("has_lights", BOOL, modern, modifiable=False),
     )
 
 
+def _walker_attributes(model: WalkerModel) -> tuple[Attribute, ...]:
+    speeds = ("0.0", str(WALKING_MPS[model.age]), str(RUNNING_MPS[model.age]))
+    return (
+        _role("pedestrian", "pedestrian"),
+        Attribute("speed", FLOAT, speeds[0], speeds),
+        Attribute("is_invincible", BOOL, "true"),
+        Attribute("use_wheelchair", BOOL, "false"),
+        *_constants(gender=model.gender, age=model.age),
+        Attribute("generation", INT, str(model.generation), modifiable=False),
+        Attribute("can_use_wheelchair", BOOL, "false", modifiable=False),
+    )
+
+
+def _prop_attributes(size: str) -> tuple[Attribute, ...]:
+    return (_role("prop", "prop"), *_constants(size=size))
+
+
 def _library() -> dict[str, Blueprint]:
-    blueprints: dict[str, Blueprint] = {}
-    for name, attributes in _SENSORS.items():
-        blueprints[name] = Blueprint(len(blueprints) + 1, name, attributes)
-    for name, (length, width, height, mass_kg, *rest) in _VEHICLES.items():
-        attributes = _vehicle_attributes(*rest)
-        blueprints[name] = Blueprint(len(blueprints) + 1, name, attributes, (length, width, height), mass_kg)
-    return blueprints
+    entries: dict[str, tuple[tuple[Attribute, ...], Body | None]] = {}
+    entries.update((name, (attributes, None)) for name, attributes in _SENSORS.items())
+    entries.update((name, (_vehicle_attributes(model), model.body)) for name, model in VEHICLES.items())
+    entries.update((name, (_walker_attributes(model), model.body)) for name, model in WALKERS.items())
+    entries.update((name, (_prop_attributes(size), body)) for name, (body, size) in PROPS.items())
+    entries[AI_CONTROLLER] = ((_role("default"),), None)
+    return {name: Blueprint(uid, name, *entry) for uid, (name, entry) in enumerate(entries.items(), start=1)}
 
 
+AI_CONTROLLER = "controller.ai.walker"
 LIBRARY = _library()
 SPECTATOR = Blueprint(0, "spectator", (_role("spectator"),))

@@ -55,9 +55,7 @@ def turn_back(frame: tuple[Vector, Vector, Vector], vector: Vector) -> Vector:
 
 
 def footprints_overlap(a: Pose, a_half: Vector, b: Pose, b_half: Vector) -> bool:
-    """Tell whether two boxes that stand on their poses overlap, seen from above and in height."""
-    if abs(a[2] - b[2]) > max(2.0 * a_half[2], 2.0 * b_half[2]):
-        return False
+    """Tell whether two boxes overlap, seen from above."""
     dx, dy = b[0] - a[0], b[1] - a[1]
     ca, sa = cos(radians(a[4])), sin(radians(a[4]))
     cb, sb = cos(radians(b[4])), sin(radians(b[4]))

@@ -7,11 +7,12 @@ import random
 from typing import TYPE_CHECKING
 
 from clipdrive.carla_server import wire
-from clipdrive.carla_server.actors import ZERO, Actor, Vehicle
+from clipdrive.carla_server.actors import ZERO, Actor, Solid
 from clipdrive.carla_server.blueprints import Blueprint
 from clipdrive.carla_server.camera import Camera
 from clipdrive.carla_server.poses import axes, turn_back
 from clipdrive.carla_server.rpc import RpcError
+from clipdrive.carla_server.vehicle_actor import Vehicle
 from clipdrive.carla_server.wire import Pose
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 4096 * 4096
 WALL = 4  # semantic tag
+WALL_ACTOR = (0, 0, (0, "static.wall", ()), (ZERO, ZERO, ZERO, 0), bytes([WALL]), b"")
 GRAVITY_MPS2 = 9.81
 EARTH_RADIUS_M = 6378137.0
 
@@ -84,17 +86,17 @@ class CameraSensor(Sensor):
 
 
 class CollisionSensor(Sensor):
-    """sensor.other.collision: one message for each tick in which the parent was hit."""
+    """sensor.other.collision: in each tick one message for everything that hit the parent."""
 
     order = 0
 
     def publish(self, world: World) -> None:
-        vehicle = self.parent
-        if not isinstance(vehicle, Vehicle) or vehicle.hit is None:
+        parent = self.parent
+        if not isinstance(parent, Solid):
             return
-        wall = (0, 0, (0, "static.wall", ()), (ZERO, ZERO, ZERO, 0), bytes([WALL]), b"")
-        impulse = tuple(map(float, vehicle.hit))
-        self._send(world, wire.COLLISION, (vehicle.to_wire(b""), wall, impulse))
+        for other, impulse in parent.hits:
+            other_actor = WALL_ACTOR if other is None else other.to_wire(b"")
+            self._send(world, wire.COLLISION, (parent.to_wire(b""), other_actor, tuple(map(float, impulse))))
 
 
 class ImuSensor(Sensor):

@@ -82,6 +82,12 @@ def vehicle_control(value: object) -> tuple:
     )
 
 
+def walker_control(value: object) -> tuple:
+    """Return a WalkerControl as (direction, speed in m/s, jump); raises WireError."""
+    direction, speed_mps, jump = array(value, 3, "walker control")
+    return vector(direction, FLOAT32_MAX, "direction"), number(speed_mps, name="speed"), boolean(jump, "jump")
+
+
 def optional(value: object, name: str = "optional") -> object | None:
     """Return what an optional field `[false]` or `[true, v]` holds, None where empty; raises WireError."""
     if isinstance(value, list) and value and value[0] is False:

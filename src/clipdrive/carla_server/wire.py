@@ -27,10 +27,11 @@ _IMAGE = struct.Struct("<IQQd6fIIf")
 _SNAPSHOT = struct.Struct("<IQQd6fQdf3iI")
 _ACTOR = struct.Struct("<IB15f54x")
 _VEHICLE = struct.Struct("<IB15f3f3BifBBIB24x")
+_WALKER = struct.Struct("<IB15f4fB37x")
 _TOKEN = struct.Struct("<IHBB16x")
 STREAM_ID = struct.Struct("<I")
 assert (_HEADER.size, _IMAGE.size, _SNAPSHOT.size) == (4 + 48, 4 + 48 + 12, 4 + 48 + 36)
-assert (_ACTOR.size, _VEHICLE.size, _TOKEN.size) == (119, 119, 24)
+assert (_ACTOR.size, _VEHICLE.size, _WALKER.size, _TOKEN.size) == (119, 119, 119, 24)
 FLOAT32_MAX = 3.4e38
 
 _packer = msgpack.Packer(use_bin_type=True)
@@ -136,6 +137,12 @@ def vehicle_record(
     """Encode a vehicle for a snapshot; `control` is what `values.vehicle_control` returns."""
     motion = (*pose, *velocity, *angular_velocity_deg, *acceleration)
     return _pack(_VEHICLE, actor_id, ACTIVE, *motion, *control, speed_limit_kmh, GREEN_LIGHT, 0, 0, 0)
+
+
+def walker_record(actor_id: int, pose: Pose, velocity: Sequence[float], control: tuple) -> bytes:
+    """Encode a walker for a snapshot; `control` is what `values.walker_control` returns."""
+    direction, speed_mps, jump = control
+    return _pack(_WALKER, actor_id, ACTIVE, *pose, *velocity, *(0.0,) * 6, *direction, speed_mps, jump)
 
 
 def _pack(layout: struct.Struct, *fields: float) -> bytes:

@@ -6,21 +6,27 @@ import logging
 import time
 
 from clipdrive.carla_server import wire
-from clipdrive.carla_server.actors import Actor, Vehicle
-from clipdrive.carla_server.blueprints import LIBRARY, SPECTATOR
+from clipdrive.carla_server.actors import Actor, DrawnBox, Solid, boxes_overlap
+from clipdrive.carla_server.blueprints import AI_CONTROLLER, LIBRARY, SPECTATOR
 from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.maps import MapLibrary, WorldMap
-from clipdrive.carla_server.poses import compose, footprints_overlap
 from clipdrive.carla_server.rpc import RpcError
 from clipdrive.carla_server.sensors import SENSORS, Sensor
 from clipdrive.carla_server.settings import CLEAR_NOON, DEFAULT_STEP_S, EpisodeSettings
 from clipdrive.carla_server.streams import StreamServer
+from clipdrive.carla_server.vehicle_actor import Vehicle
+from clipdrive.carla_server.walker import Walker
 from clipdrive.carla_server.wire import Pose
 
 log = logging.getLogger(__name__)
 
 MAX_ACTORS = 10_000
+NO_AI_WALKERS = (
+    "controller.ai.walker is not supported by clipdrive's CARLA server, which has no navigation mesh: "
+    "move walkers by WalkerControl"
+)
 SPECTATOR_POSE = (0.0, 0.0, 50.0, -90.0, 0.0, 0.0)
+KINDS: dict[str, type[Solid]] = {"vehicle": Vehicle, "walker": Walker, "static": Solid}  # by the first word of the id
 
 
 class World:
@@ -46,7 +52,9 @@ class World:
         self._map: WorldMap | None = None
         self._next_id = 1
         self.actors: dict[int, Actor] = {}
+        self.solids: dict[int, Solid] = {}  # vehicles, walkers and props
         self.vehicles: dict[int, Vehicle] = {}
+        self.walkers: dict[int, Walker] = {}
         self.sensors: list[Sensor] = []
         self._begin_episode()
 
@@ -76,7 +84,7 @@ class World:
         for actor in self.actors.values():
             if actor.stream_id is not None:
                 self.streams.shut(actor.stream_id)
-        self.actors, self.vehicles, self.sensors = {}, {}, []
+        self.actors, self.solids, self.vehicles, self.walkers, self.sensors = {}, {}, {}, {}, []
         self.episode_id += 1
         self.map_changed = True
         self.weather = CLEAR_NOON
@@ -94,28 +102,40 @@ class World:
         blueprint = LIBRARY.get(type_id)
         if blueprint is None:
             raise RpcError(f"Spawn failed because of invalid actor description: no blueprint {type_id:.80}")
+        if type_id == AI_CONTROLLER:
+            raise RpcError(NO_AI_WALKERS)
         if len(self.actors) >= MAX_ACTORS:
             raise RpcError(f"Spawn failed: the world holds {MAX_ACTORS} actors")
         parent = self.actor(parent_id) if parent_id else None
-        world_pose = compose(parent.pose, pose) if parent else pose
-        make = SENSORS.get(type_id, Vehicle)
-        if make is Vehicle:
-            half = blueprint.half_extents_m
-            for other in self.vehicles.values():
-                if footprints_overlap(world_pose, half, other.pose, other.blueprint.half_extents_m):
-                    raise RpcError("Spawn failed because of collision at spawn position")
-        actor = make(self._new_id(), blueprint, blueprint.values(attributes), world_pose)
+        make = SENSORS.get(type_id) or KINDS[type_id.split(".", 1)[0]]
+        actor = make(self._next_id, blueprint, blueprint.values(attributes), pose)
         if parent is not None:
             actor.attach(parent, pose)
+        if isinstance(actor, Solid) and any(self._in_the_way(actor, other) for other in self.solids.values()):
+            raise RpcError("Spawn failed because of collision at spawn position")
+        self._add(actor)
+        log.info("actor %d is a %s", actor.id, type_id)
+        return actor
+
+    def _in_the_way(self, actor: Solid, other: Solid) -> bool:
+        """Tell whether `actor` cannot be put where `other` is; props may lie on each other."""
+        if other is actor.parent or not other.collides or (type(actor) is Solid and type(other) is Solid):
+            return False
+        return boxes_overlap(actor, other)
+
+    def _add(self, actor: Actor) -> None:
+        self._new_id()
         self.actors[actor.id] = actor
+        if isinstance(actor, Solid):
+            self.solids[actor.id] = actor
         if isinstance(actor, Vehicle):
             self.vehicles[actor.id] = actor
+        elif isinstance(actor, Walker):
+            self.walkers[actor.id] = actor
         elif isinstance(actor, Sensor):
             actor.stream_id = self.streams.open()
             self.sensors.append(actor)
             self.sensors.sort(key=lambda sensor: sensor.order)
-        log.info("actor %d is a %s", actor.id, type_id)
-        return actor
 
     def destroy(self, actor_id: int) -> bool:
         """Remove an actor; what was mounted on it stays where it is. False where there is none."""
@@ -123,7 +143,8 @@ class World:
         if actor is None or actor is self.spectator:
             return False
         del self.actors[actor_id]
-        self.vehicles.pop(actor_id, None)
+        for kind in (self.solids, self.vehicles, self.walkers):
+            kind.pop(actor_id, None)
         if actor.stream_id is not None:
             self.streams.shut(actor.stream_id)
             self.sensors.remove(actor)
@@ -147,6 +168,28 @@ class World:
             raise RpcError(f"vehicle {actor_id} not found")
         return vehicle
 
+    def walker(self, actor_id: int) -> Walker:
+        """Return the walker of that id; raises RpcError."""
+        walker = self.walkers.get(actor_id)
+        if walker is None:
+            raise RpcError(f"walker {actor_id} not found")
+        return walker
+
+    def solid(self, actor_id: int) -> Solid:
+        """Return the vehicle, walker or prop of that id; raises RpcError."""
+        solid = self.solids.get(actor_id)
+        if solid is None:
+            raise RpcError(f"vehicle, walker or prop {actor_id} not found")
+        return solid
+
+    def drawn_boxes(self, viewer: Actor | None = None) -> list[DrawnBox]:
+        """Return the boxes of all vehicles, walkers and props but the one that `viewer` is mounted on."""
+        mounts = set()
+        while viewer is not None:
+            mounts.add(viewer.id)
+            viewer = viewer.parent
+        return [solid.drawn() for solid in self.solids.values() if solid.id not in mounts]
+
     def actor_to_wire(self, actor: Actor) -> tuple:
         """Return the Actor struct with its stream's token."""
         return actor.to_wire(b"" if actor.stream_id is None else self.streams.token(actor.stream_id))
@@ -162,10 +205,8 @@ class World:
         self.frame += 1
         self.elapsed_s += step_s
         self.last_step_s = step_s
-        if self.vehicles:
-            ground = self.ground
-            for vehicle in self.vehicles.values():
-                vehicle.step(ground, step_s)
+        if self.solids:
+            self._move(step_s)
         for actor in self.actors.values():
             if actor.parent is not None:
                 actor.follow()
@@ -174,6 +215,13 @@ class World:
                 sensor.publish(self)
         self.streams.publish(self.stream_id, self.snapshot(self.map_changed))
         self.map_changed = False
+
+    def _move(self, step_s: float) -> None:
+        ground = self.ground
+        for vehicle in self.vehicles.values():
+            vehicle.step(ground, step_s)
+        for walker in self.walkers.values():
+            walker.step(ground, step_s)
 
     def snapshot(self, map_changed: bool) -> bytes:
         """Return the world snapshot message of the current frame, every actor in it."""

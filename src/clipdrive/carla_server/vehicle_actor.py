@@ -1,0 +1,126 @@
+"""A vehicle as an actor: what clients set and read of `clipdrive.carla_server.vehicle.Vehicle`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from clipdrive.carla_server import wire
+from clipdrive.carla_server.actors import ZERO, Solid
+from clipdrive.carla_server.blueprints import Blueprint
+from clipdrive.carla_server.catalogue import Body
+from clipdrive.carla_server.ground import GroundMap
+from clipdrive.carla_server.physics_control import PhysicsControl
+from clipdrive.carla_server.poses import Vector, axes, turn
+from clipdrive.carla_server.vehicle import Vehicle as VehicleModel
+from clipdrive.carla_server.vehicle import VehicleParameters
+from clipdrive.carla_server.wire import Pose
+
+NEUTRAL = (0.0, 0.0, 0.0, False, False, False, 0)
+SPEED_LIMIT_KMH = 30.0
+
+
+class Vehicle(Solid):
+    """A car: the wire's view of `clipdrive.carla_server.vehicle.Vehicle`."""
+
+    def __init__(self, actor_id: int, blueprint: Blueprint, attributes: dict[str, str], pose: Pose) -> None:
+        super().__init__(actor_id, blueprint, attributes, pose)
+        self.parameters = _parameters(self.body)
+        self.model = VehicleModel(self.parameters)
+        self.model.teleport(*pose)
+        self.physics_control = PhysicsControl.of(self.parameters)
+        self.control = NEUTRAL
+        self.control_is_new = False
+        self.sticky = attributes["sticky_control"].lower() == "true"
+        self.light_state = 0
+        self.constant_velocity: Vector | None = None  # along the vehicle's own axes
+
+    @property
+    def velocity(self) -> Vector:
+        return tuple(self.model.velocity)
+
+    def apply_control(self, control: tuple) -> None:
+        """Take a VehicleControl; without sticky control it counts for one tick."""
+        self.control, self.control_is_new = control, True
+        self.model.control(*control[:5])
+
+    def place(self, pose: Pose) -> None:
+        self.model.teleport(*pose)
+        self.pose = pose
+
+    def simulate_physics(self, on: bool) -> None:
+        """Freeze the vehicle, or let it move again with all of its hidden state forgotten."""
+        if on and not self.simulated:
+            self.model.reset_state()
+            self.model.control(*self.control[:5])  # what the driver holds is no state of the vehicle
+        self.simulated = on
+
+    def set_velocity(self, velocity: Vector) -> None:
+        self.model.set_velocity(*velocity)
+
+    @property
+    def mass_kg(self) -> float:
+        return self.parameters.mass_kg if self.simulated else 0.0
+
+    def push(self, impulse: Vector) -> None:
+        """Change the velocity as an impulse (N s) at the centre of mass does."""
+        mass = self.physics_control.mass_kg
+        self.model.set_velocity(*(v + j / mass for v, j in zip(self.velocity, impulse, strict=True)))
+
+    def change_physics(self, control: PhysicsControl) -> None:
+        """Take over a VehiclePhysicsControl."""
+        self.physics_control = control
+
+    def step(self, ground: GroundMap, step_s: float) -> None:
+        """Drive on for `step_s` seconds."""
+        self.hits.clear()
+        if not self.control_is_new and not self.sticky and self.control is not NEUTRAL:
+            self.control = NEUTRAL
+            self.model.control(*NEUTRAL[:5])
+        self.control_is_new = False
+        if not self.simulated:
+            return
+        model = self.model
+        if self.constant_velocity is not None:
+            frame = axes(model.pitch_deg, model.yaw_deg, model.roll_deg)
+            model.set_velocity(*turn(frame, self.constant_velocity))
+        model.step(ground, step_s)
+        if model.hit is not None:
+            self.hits.append((None, model.hit))
+        self.pose = (model.x, model.y, model.z, model.pitch_deg, model.yaw_deg, model.roll_deg)
+
+    def record(self) -> bytes:
+        model = self.model
+        if not self.simulated:
+            return wire.vehicle_record(self.id, self.pose, ZERO, ZERO, ZERO, self.control, SPEED_LIMIT_KMH)
+        return wire.vehicle_record(
+            self.id, self.pose, model.velocity, model.angular_velocity_deg, model.acceleration, self.control,
+            SPEED_LIMIT_KMH,
+        )  # fmt: skip
+
+
+def _parameters(body: Body) -> VehicleParameters:
+    """Scale the Model 3's parameters to the size and mass of another vehicle."""
+    base = VehicleParameters()
+    length_m, width_m, height_m = body.half_extents_m
+    mass, length, height = (
+        body.mass_kg / base.mass_kg,
+        length_m / base.half_length_m,
+        height_m / base.half_height_m,
+    )
+    if mass == length == height == 1.0:
+        return base
+    return dataclasses.replace(
+        base,
+        mass_kg=body.mass_kg,
+        yaw_inertia_kgm2=base.yaw_inertia_kgm2 * mass * length**2,
+        front_axle_m=base.front_axle_m * length,
+        rear_axle_m=base.rear_axle_m * length,
+        cg_height_m=base.cg_height_m * height,
+        drive_force_n=base.drive_force_n * mass,
+        drive_power_w=base.drive_power_w * mass,
+        brake_force_n=base.brake_force_n * mass,
+        drag_area_m2=base.drag_area_m2 * width_m * height_m / (base.half_width_m * base.half_height_m),
+        half_length_m=length_m,
+        half_width_m=width_m,
+        half_height_m=height_m,
+    )
