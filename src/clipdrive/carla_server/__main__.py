@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipdrive.carla_server.network import ListenError
+from clipdrive.carla_server.listening import ListenError
 
 log = logging.getLogger("clipdrive.carla_server")
 

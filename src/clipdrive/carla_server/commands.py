@@ -58,7 +58,7 @@ class Batch:
             return self._spawn(fields, future_id, depth)
         function = self.by_index.get(index)
         if function is None:
-            raise RpcError(f"batch command {index!r:.20} is not supported by clipdrive's CARLA server")
+            raise RpcError(f"batch command {values.shown(index)} is not supported by clipdrive's CARLA server")
         if fields and fields[0] == 0:
             fields[0] = future_id  # carla.command.FutureActor
         function(*fields)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import resource
 import selectors
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 2**18
-PENDING_BYTES = 2**24  # what a connection may leave unread before it is closed, besides one message
-HELD_BYTES = 2**28  # what all connections together may leave unread or send by half
-MAX_CONNECTIONS = 2000  # per port
+PENDING_BYTES = 2**24  # what a connection may leave unread, besides one message
+HELD_BYTES = 2**27  # what all connections together may leave unread or send by half
 SOCKET_BUFFER_BYTES = 2**20
-
-
-class ListenError(OSError):
-    """The server cannot listen on the address it was given."""
 
 
 class EventLoop:
@@ -33,7 +27,10 @@ class EventLoop:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.stopping = False
+        self.received = bytearray(RECEIVE_BYTES)  # what the connection that is served now has just read
         self.held_bytes = 0  # in the buffers of all connections, either way
+        self.holders: set[Connection] = set()
+        self.unfinished: deque[Callable[[], None]] = deque()  # work that was put off for the sake of others
         self.next_timer: Callable[[], float | None] = lambda: None
         self.on_timer: Callable[[], None] = lambda: None
 
@@ -56,20 +53,31 @@ class EventLoop:
             signal.signal(number, lambda *_: self.stop())
 
     def run(self) -> None:
-        select, read = self.selector.select, time.monotonic
         while not self.stopping:
-            due = self.next_timer()
-            timeout = 1.0 if due is None else max(0.0, due - read())
-            for key, mask in select(timeout):
-                key.data(mask)
-            if due is not None and read() >= due:
-                self.on_timer()
+            try:
+                self._round()
+            except Exception:  # a fault of ours in one round must not end the server
+                log.exception("a fault in the server")
+
+    def _round(self) -> None:
+        due = self.next_timer()
+        if self.unfinished:
+            timeout = 0.0
+        else:
+            timeout = 1.0 if due is None else max(0.0, due - time.monotonic())
+        for key, mask in self.selector.select(timeout):
+            key.data(mask)
+        for _ in range(len(self.unfinished)):
+            self.unfinished.popleft()()
+        if due is not None and time.monotonic() >= due:
+            self.on_timer()
 
 
 class Connection:
     """A non-blocking socket with a bounded buffer of what the peer has not read yet.
 
-    `received(data)` is called with what arrived; `ended()` once, when either side has closed.
+    `received(data)` is called with what arrived, which is overwritten afterwards; `drained()` when
+    the peer has read all that was pending, `ended()` once, when either side has closed.
     """
 
     def __init__(self, loop: EventLoop, peer: socket.socket) -> None:
@@ -85,16 +93,20 @@ class Connection:
         self.events = selectors.EVENT_READ
         loop.watch(peer, self.events, self._ready)
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: memoryview) -> None:
         raise NotImplementedError
 
     def ended(self) -> None:
         """Forget whatever refers to this connection."""
 
+    def drained(self) -> None:
+        """The peer has read all that was pending."""
+
     def send(self, *parts: bytes | memoryview) -> None:
         """Send `parts` one after the other, now or as the peer reads; closes where the bound is passed."""
         if self.closed:
             return
+        length = sum(map(len, parts))
         sent = 0
         if not self.pending:
             try:
@@ -104,13 +116,17 @@ class Connection:
             except OSError:
                 self.close()
                 return
-            if sent == sum(map(len, parts)):
+            if sent == length:
                 return
-        length = sum(map(len, parts)) - sent
-        if self.pending and len(self.pending) + length > PENDING_BYTES:
+        elif len(self.pending) + length > PENDING_BYTES:
+            log.info("%s does not read: connection closed", self.name)
             self.close()
             return
-        if not self.hold(length):
+        self.add(*parts, sent=sent)
+
+    def add(self, *parts: bytes | memoryview, sent: int = 0) -> None:
+        """Keep `parts`, but for the `sent` first bytes, until the peer reads."""
+        if not self.hold(sum(map(len, parts)) - sent):
             return
         for part in parts:
             if sent < len(part):
@@ -118,14 +134,33 @@ class Connection:
             sent = max(0, sent - len(part))
         self._set_events(self.events | selectors.EVENT_WRITE)
 
+    @property
+    def name(self) -> str:
+        """The peer's address, for the log."""
+        try:
+            host, port, *_ = self.socket.getpeername()
+        except OSError:
+            return "a peer that has gone"
+        return f"{host}:{port}"
+
     def hold(self, count: int) -> bool:
-        """Count bytes kept for this connection (negative: given back); False where that closed it."""
+        """Count bytes kept for this connection (negative: given back); False where it is closed by now.
+
+        Where all connections together hold too much, those that hold most are closed.
+        """
         if self.closed:
             return False
+        loop = self.loop
         self.held_bytes += count
-        self.loop.held_bytes += count
-        if count > 0 and self.loop.held_bytes > HELD_BYTES:
-            self.close()
+        loop.held_bytes += count
+        if not self.held_bytes:
+            loop.holders.discard(self)
+        elif count > 0:
+            loop.holders.add(self)
+            while loop.held_bytes > HELD_BYTES:
+                greediest = max(loop.holders, key=lambda holder: holder.held_bytes)
+                log.warning("too much is unread or half sent: %s is closed, which holds most", greediest.name)
+                greediest.close()
         return not self.closed
 
     def pause_reading(self, paused: bool) -> None:
@@ -140,6 +175,7 @@ class Connection:
             return
         self.closed = True
         self.loop.held_bytes -= self.held_bytes
+        self.loop.holders.discard(self)
         self.pending = bytearray()
         if self.events:
             self.loop.selector.unregister(self.socket)
@@ -171,14 +207,14 @@ class Connection:
             self._flush()
         if mask & selectors.EVENT_READ and not self.closed:
             try:
-                data = self.socket.recv(RECEIVE_BYTES)
+                count = self.socket.recv_into(self.loop.received)
             except BlockingIOError:
                 return
             except OSError:
                 self.close()
                 return
-            if data:
-                self.received(data)
+            if count:
+                self.received(memoryview(self.loop.received)[:count])
             else:
                 self.close()
 
@@ -195,68 +231,4 @@ class Connection:
         self.hold(-sent)
         if not self.pending:
             self._set_events(self.events & ~selectors.EVENT_WRITE)
-
-
-class Listener:
-    """A listening socket that makes a `Connection` of every peer, and keeps their number bounded.
-
-    Where there are too many, the oldest one that has never sent anything sensible goes, else the new one.
-    """
-
-    def __init__(self, loop: EventLoop, host: str, port: int, make: Callable[[socket.socket], Connection]) -> None:
-        self.make = make
-        self.most_connections = connection_limit()
-        self.connections: dict[Connection, None] = {}
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_STREAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self.socket.bind((host, port))
-        except (OSError, OverflowError) as error:
-            self.socket.close()
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise ListenError(f"cannot listen on {host}:{port}: {reason or error}") from error
-        self.socket.listen(512)
-        self.socket.setblocking(False)
-        self.port: int = self.socket.getsockname()[1]
-        loop.watch(self.socket, selectors.EVENT_READ, self._accept)
-
-    def _accept(self, _mask: int) -> None:
-        for _ in range(64):
-            try:
-                peer, _address = self.socket.accept()
-            except BlockingIOError:
-                return
-            except OSError:  # no file descriptor left, or the peer is gone already
-                self._evict()
-                return
-            if len(self.connections) >= self.most_connections and not self._evict():
-                peer.close()
-                continue
-            try:
-                connection = self.make(peer)
-            except OSError:
-                peer.close()
-                continue
-            self.connections[connection] = None
-
-    def _evict(self) -> bool:
-        for connection in self.connections:
-            if not connection.proven:
-                connection.close()
-                return True
-        return False
-
-    def forget(self, connection: Connection) -> None:
-        self.connections.pop(connection, None)
-
-
-def connection_limit() -> int:
-    """Allow as many open files as the system lets us have; returns how many connections each port may hold."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 4 * MAX_CONNECTIONS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(8, min(MAX_CONNECTIONS, (soft - 64) // 2))
+            self.drained()

@@ -1,21 +1,24 @@
-"""The RPC port: requests in msgpack, dispatch to the methods, replies and errors as the client wants them."""
+"""The RPC port: dispatch of requests to the methods, replies and errors as the client wants them."""
 
 from __future__ import annotations
 
 import enum
+import inspect
 import logging
+import reprlib
 import socket
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-import msgpack
 
 from clipdrive.carla_server import wire
-from clipdrive.carla_server.network import Connection, EventLoop, Listener
+from clipdrive.carla_server.listening import Listener
+from clipdrive.carla_server.network import Connection, EventLoop
+from clipdrive.carla_server.requests import RequestError, RequestReader
 from clipdrive.carla_server.values import WireError
 
-MAX_PARTIAL_BYTES = 2**21  # of an unfinished request, texts not counted
 MAX_READY_BYTES = 2**16  # of replies that are sent together
+UNREAD_BYTES = 2**20  # of replies, while which a client's further requests are left alone
+TURN_S = 0.01  # after which the others get their turn, between two requests
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +39,21 @@ class Reply(enum.Enum):
     LATER = enum.auto()  # the method gets (connection, message id) and replies by itself
 
 
-@dataclass(frozen=True)
 class Method:
-    """A function and the way its result travels."""
+    """A function, the way its result travels, and how many arguments a client may send."""
 
-    function: Callable
-    reply: Reply
+    def __init__(self, function: Callable, reply: Reply) -> None:
+        self.function, self.reply = function, reply
+        own = 2 if reply is Reply.LATER else 0
+        parameters = list(inspect.signature(function).parameters.values())[own:]
+        self.least = sum(p.default is p.empty and p.kind is not p.VAR_POSITIONAL for p in parameters)
+        self.most = None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(parameters)
+
+    def check_count(self, name: str, count: int) -> None:
+        """Raise WireError where a client sent a wrong number of arguments."""
+        if count < self.least or (self.most is not None and count > self.most):
+            allowed = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
+            raise WireError(f"{name}: got {count} arguments, expected {allowed}")
 
 
 def value(function: Callable) -> Callable:
@@ -67,55 +79,75 @@ class RpcConnection(Connection):
 
     def __init__(self, loop: EventLoop, peer: socket.socket, server: RpcServer) -> None:
         self.server = server
-        self.unpacker: msgpack.Unpacker | None = None  # not before the peer says something: it costs memory
-        self.fed_bytes = self.answered_bytes = self.partial_bytes = 0
+        self.reader: RequestReader | None = None  # not before the peer says something: it costs memory
+        self.reader_bytes = 0
         self.waiting = False  # for a tick that is held back; later requests keep their order behind it
+        self.put_off = False  # the rest of what has arrived, until the others had their turn
+        self.called: set[str] = set()  # for the log
         super().__init__(loop, peer)
+        self.peer = self.name
+        log.debug("%s connected", self.peer)
 
-    def received(self, data: bytes) -> None:
-        if self.unpacker is None:
-            self.unpacker = wire.unpacker()
+    def received(self, data: memoryview) -> None:
+        if self.reader is None:
+            self.reader = RequestReader()
         try:
-            self.unpacker.feed(data)
-            self.fed_bytes += len(data)
-        except msgpack.BufferFull:
-            log.info("a request of more than %d bytes: connection closed", wire.MAX_REQUEST_BYTES)
-            self.close()
+            self.reader.feed(data)
+        except RequestError as error:
+            self._refuse(error)
             return
         self.serve()
 
     def serve(self) -> None:
-        """Answer the requests that have arrived whole, up to one that has to wait."""
-        replies, ready_bytes = [], 0
-        try:
-            for request in self.unpacker:
-                self.answered_bytes = self.unpacker.tell()
-                reply = self.server.answer(self, request)
-                if reply is not None:
-                    replies.append(reply)
-                    ready_bytes += len(reply)
-                    if ready_bytes > MAX_READY_BYTES:
-                        self.send(*replies)
-                        replies, ready_bytes = [], 0
-                if self.waiting or self.closed:
-                    break
-        except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-            log.info("not a request (%s): connection closed", type(error).__name__)
-            self.close()
-            return
+        """Answer the requests that have arrived whole, up to one that has to wait, and for a turn at most."""
+        replies, ready_bytes, until_s = [], 0, time.monotonic() + TURN_S
+        over = False
+        while not (over or self.waiting or self.closed or self._does_not_read()):
+            try:
+                request = self.reader.next()
+            except RequestError as error:
+                self._refuse(error)
+                return
+            if request is None:
+                break
+            reply = self.server.answer(self, request)
+            if reply is not None:
+                replies.append(reply)
+                ready_bytes += len(reply)
+                if ready_bytes > MAX_READY_BYTES:
+                    self.send(*replies)
+                    replies, ready_bytes = [], 0
+            over = time.monotonic() > until_s
         if replies:
             self.send(*replies)
-        self._bound_partial_request()
+        self._count_held_bytes()
+        if over and self.reader_bytes and not self.put_off:
+            self.put_off = True
+            self.loop.unfinished.append(self._go_on_after_others)
+        if not self.waiting:
+            self.pause_reading(self.put_off or self._does_not_read())
 
-    def _bound_partial_request(self) -> None:
-        # A long text waits unread in the unpacker; the rest of an unfinished request is Python objects.
-        partial = self.fed_bytes - self.answered_bytes
-        if partial or self.partial_bytes:
-            if not self.waiting and self.unpacker.tell() - self.answered_bytes > MAX_PARTIAL_BYTES:
-                log.info("a request without end: connection closed")
-                self.close()
-            self.hold(partial - self.partial_bytes)
-            self.partial_bytes = partial
+    def _does_not_read(self) -> bool:
+        return len(self.pending) > UNREAD_BYTES
+
+    def _go_on_after_others(self) -> None:
+        self.put_off = False
+        if not (self.closed or self.waiting):
+            self.serve()
+
+    def drained(self) -> None:
+        if not (self.closed or self.waiting or self.put_off):
+            self.serve()
+
+    def _count_held_bytes(self) -> None:
+        held_bytes = self.reader.held_bytes
+        if held_bytes != self.reader_bytes:
+            self.hold(held_bytes - self.reader_bytes)
+            self.reader_bytes = held_bytes
+
+    def _refuse(self, error: RequestError) -> None:
+        log.info("%s: not a request (%s): connection closed", self.peer, error)
+        self.close()
 
     def wait(self) -> None:
         """Leave later requests alone until `go_on`."""
@@ -125,9 +157,9 @@ class RpcConnection(Connection):
     def go_on(self, reply: bytes) -> None:
         """Send the reply that was held back, and answer what came after it."""
         self.waiting = False
-        self.pause_reading(False)
         self.send(reply)
-        self.serve()
+        if not self.put_off:
+            self.serve()
 
     def ended(self) -> None:
         self.server.ended(self)
@@ -143,37 +175,44 @@ class RpcServer:
 
     def ended(self, connection: RpcConnection) -> None:
         self.listener.forget(connection)
+        if connection.proven:
+            log.info("client %s left", connection.peer)
 
-    def answer(self, connection: RpcConnection, request: object) -> bytes | None:
-        """Return the reply to one request, None where it comes later.
-
-        Raises WireError for what is no request.
-        """
-        if not isinstance(request, list) or len(request) != 4 or request[0] != 0:
-            raise WireError("not a msgpack-rpc request")
+    def answer(self, connection: RpcConnection, request: list) -> bytes | None:
+        """Return the reply to one request, None where it comes later."""
         _, message_id, name, arguments = request
-        if not isinstance(message_id, int) or not isinstance(name, str) or not isinstance(arguments, list):
-            raise WireError("not a msgpack-rpc request")
-        connection.proven = True
+        if not connection.proven:
+            connection.proven = True
+            log.info("client %s is here", connection.peer)
         method = self.methods.get(name)
         if method is None:
-            log.info("%s: not supported", name)
+            log.info("%s calls %.80r, which is not supported", connection.peer, name)
             return wire.reply_error(message_id, f"{name:.80} is not supported by clipdrive's CARLA server")
+        if name not in connection.called:
+            connection.called.add(name)
+            log.info("%s calls %s", connection.peer, name)
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s%s", name, repr(arguments[1:])[:200])
+            log.debug("%s: %s%s", connection.peer, name, reprlib.repr(arguments[1:]))
         try:
-            if method.reply is Reply.LATER:
-                return method.function(connection, message_id, *arguments[1:])
-            result = method.function(*arguments[1:])
+            return self._called(connection, message_id, name, method, arguments[1:])
         except RpcError as error:
             log.info("%s: %s", name, error)
             return self._error(method, message_id, str(error))
         except _BAD_ARGUMENTS as error:
-            log.info("%s: bad arguments", name, exc_info=True)
+            log.info("%s: bad arguments", name, exc_info=not isinstance(error, WireError))
             return self._error(method, message_id, f"{name}: {error}")
         except Exception as error:
             log.exception("%s failed", name)
             return self._error(method, message_id, f"{name} failed in the server: {error}")
+
+    @staticmethod
+    def _called(
+        connection: RpcConnection, message_id: int, name: str, method: Method, arguments: list
+    ) -> bytes | None:
+        method.check_count(name, len(arguments))
+        if method.reply is Reply.LATER:
+            return method.function(connection, message_id, *arguments)
+        result = method.function(*arguments)
         if method.reply is Reply.VOID:
             return wire.reply_void(message_id)
         if method.reply is Reply.BARE:
@@ -184,4 +223,4 @@ class RpcServer:
     def _error(method: Method, message_id: int, text: str) -> bytes:
         if method.reply is Reply.BARE:
             return wire.reply_refusal(message_id, text)
-        return wire.reply_error(message_id, text)
+        return wire.reply_error(message_id, text.encode(errors="replace").decode())

@@ -11,12 +11,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipdrive.carla_server import wire
+from clipdrive.carla_server import values, wire
 from clipdrive.carla_server.actor_methods import ActorMethods
 from clipdrive.carla_server.commands import Batch
+from clipdrive.carla_server.listening import ListenError
 from clipdrive.carla_server.maps import MapLibrary
-from clipdrive.carla_server.network import EventLoop, ListenError
-from clipdrive.carla_server.rpc import Method, Reply, RpcConnection, RpcServer
+from clipdrive.carla_server.network import EventLoop
+from clipdrive.carla_server.rpc import Method, Reply, RpcConnection, RpcError, RpcServer
 from clipdrive.carla_server.streams import StreamConnection, StreamServer
 from clipdrive.carla_server.world import World
 from clipdrive.carla_server.world_methods import WorldMethods
@@ -61,6 +62,7 @@ class Server:
             **actor_methods.table(),
             "apply_batch": Method(Batch(actor_methods).run, Reply.BARE),
             "tick_cue": Method(self._tick_cue, Reply.LATER),
+            "get_sensor_token": Method(self._sensor_token, Reply.LATER),
         }
         self.streams.on_subscribe = self._subscribed
         self.loop.next_timer, self.loop.on_timer = self._next_timer, self._on_timer
@@ -86,7 +88,7 @@ class Server:
     def _tick_cue(self, connection: RpcConnection, message_id: int) -> bytes | None:
         if not self.world.settings.synchronous_mode:
             return wire.reply_value(message_id, self.world.frame + 1)
-        if self.streams.awaited_until() is not None:
+        if self.streams.awaited_until(connection) is not None:
             connection.wait()
             self.held.append((connection, message_id))
             return None
@@ -94,14 +96,21 @@ class Server:
         return wire.reply_value(message_id, self.world.frame)
 
     def _release_held(self) -> None:
-        while self.held and self.streams.awaited_until() is None:
-            connection, message_id = self.held.pop(0)
+        held, self.held = self.held, []
+        for connection, message_id in held:
             if connection.closed:
                 continue
-            if self._tick_safely():
+            if self.streams.awaited_until(connection) is not None:
+                self.held.append((connection, message_id))
+            elif self._tick_safely():
                 connection.go_on(wire.reply_value(message_id, self.world.frame))
             else:
                 connection.go_on(wire.reply_error(message_id, "the tick failed in the server"))
+
+    def _sensor_token(self, connection: RpcConnection, message_id: int, stream_id: int) -> bytes:
+        if not self.streams.has(stream_id):
+            raise RpcError(f"no stream {values.shown(stream_id)}: its sensor is gone")
+        return wire.reply_value(message_id, (self.streams.announce(stream_id, connection),))
 
     def _tick_safely(self, step_s: float | None = None) -> bool:
         try:
@@ -121,8 +130,8 @@ class Server:
 
     def _next_timer(self) -> float | None:
         due = self.parent_check_s
-        if self.held:
-            until = self.streams.awaited_until() or 0.0
+        for connection, _ in self.held:
+            until = self.streams.awaited_until(connection) or 0.0
             due = until if due is None else min(due, until)
         if self._ticks_by_itself():
             due = self.next_tick_s if due is None else min(due, self.next_tick_s)

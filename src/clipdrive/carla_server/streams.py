@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 import time
 
 from clipdrive.carla_server import wire
-from clipdrive.carla_server.network import Connection, EventLoop, Listener
+from clipdrive.carla_server.listening import Listener
+from clipdrive.carla_server.network import PENDING_BYTES, Connection, EventLoop
 
 SUBSCRIPTION_WAIT_S = 0.5
+MAX_SUBSCRIBERS = 64  # per stream
+MAX_AWAITED = 1000
+STALLED_S = 5.0  # without a byte read, before a full connection is closed
+
+log = logging.getLogger(__name__)
 
 
 class StreamConnection(Connection):
@@ -19,13 +26,36 @@ class StreamConnection(Connection):
         self.server = server
         self.first = b""
         self.stream_id = 0
+        self.dropped = 0
+        self.full_bytes = 0  # that were pending at `full_since_s`
+        self.full_since_s = 0.0
         super().__init__(loop, peer)
 
-    def received(self, data: bytes) -> None:
+    def offer(self, parts: tuple[bytes | memoryview, ...]) -> None:
+        """Send a message, or drop it where the peer has not read earlier ones; closes where it reads nothing."""
+        waiting = len(self.pending)
+        if not waiting:
+            self.send(*parts)
+            return
+        length = sum(map(len, parts))
+        if waiting + length <= max(PENDING_BYTES, 2 * length):
+            self.add(*parts)
+            return
+        now = time.monotonic()
+        self.dropped += 1
+        if self.dropped == 1:
+            log.info("stream %d: %s is slow, messages are dropped", self.stream_id, self.name)
+        if waiting != self.full_bytes:
+            self.full_bytes, self.full_since_s = waiting, now
+        elif now - self.full_since_s > STALLED_S:
+            log.info("stream %d: %s has stopped reading: connection closed", self.stream_id, self.name)
+            self.close()
+
+    def received(self, data: memoryview) -> None:
         if self.proven:
             self.close()  # a client has nothing more to say
             return
-        self.first += data
+        self.first += bytes(data[: wire.STREAM_ID.size + 1])
         if len(self.first) > wire.STREAM_ID.size:
             self.close()
         elif len(self.first) == wire.STREAM_ID.size:
@@ -45,7 +75,7 @@ class StreamServer:
 
     def __init__(self, loop: EventLoop, host: str, port: int) -> None:
         self.subscribers: dict[int, list[StreamConnection]] = {}
-        self.awaited: list[tuple[int, float]] = []  # (stream id, monotonic second until which a tick waits for it)
+        self.awaited: list[tuple[int, float, object]] = []  # stream id, until when a tick waits for it, whose tick
         self.on_subscribe = lambda connection: None
         self.listener = Listener(loop, host, port, lambda peer: StreamConnection(loop, peer, self))
         self.port = self.listener.port
@@ -67,21 +97,22 @@ class StreamServer:
         """Return the 24 bytes by which a client finds the stream."""
         return wire.token(stream_id, self.port)
 
-    def announce(self, stream_id: int) -> bytes:
-        """Return the token of a stream that a client is about to connect to, and wait for that before a tick.
+    def announce(self, stream_id: int, client: object) -> bytes:
+        """Return the token of a stream that a client is about to connect to; its own next tick waits for that.
 
         `listen()` returns before it has connected: without the wait the first image would be lost.
         """
-        self.awaited.append((stream_id, time.monotonic() + SUBSCRIPTION_WAIT_S))
-        del self.awaited[:-1000]
+        self.awaited.append((stream_id, time.monotonic() + SUBSCRIPTION_WAIT_S, client))
+        del self.awaited[:-MAX_AWAITED]
         return self.token(stream_id)
 
-    def awaited_until(self) -> float | None:
-        """Return the monotonic second until which the next tick has to wait, None where nobody is awaited."""
-        if self.awaited:
-            now = time.monotonic()
-            self.awaited = [entry for entry in self.awaited if entry[1] > now]
-        return max(until for _, until in self.awaited) if self.awaited else None
+    def awaited_until(self, client: object) -> float | None:
+        """Return the monotonic second until which a tick of `client` has to wait, None where it need not."""
+        if not self.awaited:
+            return None
+        now = time.monotonic()
+        self.awaited = [entry for entry in self.awaited if entry[1] > now]
+        return max((until for _, until, whose in self.awaited if whose is client), default=None)
 
     def has(self, stream_id: object) -> bool:
         """Tell whether there is a stream of that id."""
@@ -94,16 +125,20 @@ class StreamServer:
     def publish(self, stream_id: int, *parts: bytes | memoryview) -> None:
         """Send one message to everybody who listens."""
         for connection in tuple(self.subscribers.get(stream_id, ())):
-            connection.send(*parts)
+            connection.offer(parts)
 
     def subscribe(self, connection: StreamConnection) -> None:
         """Take in a connection that has named its stream."""
         stream_id = connection.stream_id
         if stream_id not in self.subscribers:
             return
+        if len(self.subscribers[stream_id]) >= MAX_SUBSCRIBERS:
+            log.warning("stream %d has %d listeners, the most it takes", stream_id, MAX_SUBSCRIBERS)
+            return
         connection.proven = True
         self.subscribers[stream_id].append(connection)
-        for index, (awaited_id, _) in enumerate(self.awaited):
+        log.info("stream %d: %s listens", stream_id, connection.name)
+        for index, (awaited_id, _, _) in enumerate(self.awaited):
             if awaited_id == stream_id:
                 del self.awaited[index]
                 break
@@ -115,3 +150,4 @@ class StreamServer:
         subscribers = self.subscribers.get(connection.stream_id, [])
         if connection in subscribers:
             subscribers.remove(connection)
+            log.info("stream %d: a listener left, %d messages dropped", connection.stream_id, connection.dropped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 
 from clipdrive.carla_server.wire import FLOAT32_MAX, Pose
@@ -14,40 +15,45 @@ class WireError(ValueError):
     """A value that a client sent has not the type, length or range that the protocol gives it."""
 
 
+def shown(value: object) -> str:
+    """Return a short text for an error message, however long or deep the value is."""
+    return f"{reprlib.repr(value):.60}"
+
+
 def number(value: object, limit: float = FLOAT32_MAX, name: str = "number") -> float:
     """Return a finite float of at most `limit` in magnitude; raises WireError."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise WireError(f"{name}: got {value!r:.40}, expected a number")
+        raise WireError(f"{name}: got {shown(value)}, expected a number")
     if not -limit <= value <= limit:  # also false for nan
-        raise WireError(f"{name}: got {value!r:.40}, expected a finite number of at most {limit:g}")
+        raise WireError(f"{name}: got {shown(value)}, expected a finite number of at most {limit:g}")
     return float(value)
 
 
 def integer(value: object, low: int = 0, high: int = 2**32 - 1, name: str = "integer") -> int:
     """Return an int in [low, high]; raises WireError."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise WireError(f"{name}: got {value!r:.40}, expected an integer in [{low}, {high}]")
+        raise WireError(f"{name}: got {shown(value)}, expected an integer in [{low}, {high}]")
     return value
 
 
 def boolean(value: object, name: str = "flag") -> bool:
     """Return a bool; raises WireError."""
     if not isinstance(value, bool):
-        raise WireError(f"{name}: got {value!r:.40}, expected true or false")
+        raise WireError(f"{name}: got {shown(value)}, expected true or false")
     return value
 
 
 def text(value: object, name: str = "text", max_length: int = 4096) -> str:
     """Return a str of at most `max_length` characters; raises WireError."""
     if not isinstance(value, str) or len(value) > max_length:
-        raise WireError(f"{name}: got {value!r:.40}, expected a text of at most {max_length} characters")
+        raise WireError(f"{name}: got {shown(value)}, expected a text of at most {max_length} characters")
     return value
 
 
 def array(value: object, length: int | None = None, name: str = "array") -> list:
     """Return a list, of `length` elements where given; raises WireError."""
     if not isinstance(value, list) or (length is not None and len(value) != length):
-        raise WireError(f"{name}: got {value!r:.40}, expected an array of {length or 'any number of'} elements")
+        raise WireError(f"{name}: got {shown(value)}, expected an array of {length or 'any number of'} elements")
     return value
 
 
@@ -94,7 +100,7 @@ def optional(value: object, name: str = "optional") -> object | None:
         return None
     if isinstance(value, list) and len(value) == 2 and value[0] is True:
         return value[1]
-    raise WireError(f"{name}: got {value!r:.40}, expected [false] or [true, value]")
+    raise WireError(f"{name}: got {shown(value)}, expected [false] or [true, value]")
 
 
 def numbers_like(value: object, model: Sequence, name: str) -> list:

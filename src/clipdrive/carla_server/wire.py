@@ -14,9 +14,6 @@ import msgpack
 VERSION = "0.9.16"
 Pose = tuple[float, float, float, float, float, float]
 
-MAX_REQUEST_BYTES = 64 * 2**20  # an OpenDRIVE text of a large town has about 15 MB
-MAX_ARRAY_LENGTH = 2**16  # msgpack allocates an array when it reads its announced length
-
 COLLISION, GNSS, IMU, CAMERA_RGB, WORLD_SNAPSHOT = 0, 4, 5, 13, 17  # sensor type indices of 0.9.16
 MAP_CHANGED = 1  # flag of a snapshot
 ACTIVE = 1  # state of an actor in a snapshot
@@ -35,17 +32,6 @@ assert (_ACTOR.size, _VEHICLE.size, _WALKER.size, _TOKEN.size) == (119, 119, 119
 FLOAT32_MAX = 3.4e38
 
 _packer = msgpack.Packer(use_bin_type=True)
-
-
-def unpacker() -> msgpack.Unpacker:
-    """Return an incremental reader of one connection's requests, bounded in every direction."""
-    return msgpack.Unpacker(
-        raw=False,
-        max_buffer_size=MAX_REQUEST_BYTES,
-        max_array_len=MAX_ARRAY_LENGTH,
-        max_map_len=16,
-        max_ext_len=16,
-    )
 
 
 def reply_value(message_id: int, value: object) -> bytes:

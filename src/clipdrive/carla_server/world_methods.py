@@ -5,6 +5,7 @@ from __future__ import annotations
 from clipdrive.carla_server import rpc, values, wire
 from clipdrive.carla_server.actor_methods import AUTOPILOT
 from clipdrive.carla_server.blueprints import LIBRARY
+from clipdrive.carla_server.requests import MAX_REQUEST_BYTES
 from clipdrive.carla_server.rpc import Method, Reply, RpcError
 from clipdrive.carla_server.settings import CLEAR_NOON, EpisodeSettings
 from clipdrive.carla_server.world import World
@@ -43,12 +44,6 @@ class WorldMethods:
         return self.world.episode_id, (self.world.streams.token(self.world.stream_id),)
 
     @rpc.value
-    def get_sensor_token(self, stream_id: int) -> tuple:
-        if not self.world.streams.has(stream_id):
-            raise RpcError(f"no stream {stream_id!r:.20}: its sensor is gone")
-        return (self.world.streams.announce(stream_id),)
-
-    @rpc.value
     def get_episode_settings(self) -> tuple:
         return self.world.settings.to_wire()
 
@@ -81,7 +76,7 @@ class WorldMethods:
         wall_height_m = values.number(wall_height_m, 100.0, "wall_height")
         if verge_m < 0.0 or wall_height_m < 0.0:
             raise RpcError(f"wall_height {wall_height_m:g} and additional_width {verge_m:g} must not be negative")
-        self.world.maps.generate(values.text(xodr, "opendrive", wire.MAX_REQUEST_BYTES), verge_m, wall_height_m)
+        self.world.maps.generate(values.text(xodr, "opendrive", MAX_REQUEST_BYTES), verge_m, wall_height_m)
 
     @rpc.value
     def get_actor_definitions(self) -> tuple:
