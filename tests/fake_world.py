@@ -60,6 +60,7 @@ class FakeSession:
         self._params = params
         self.loads: list[str] = []
         self.closed = False
+        self.fault: str | None = None
         self.collide_at, self.fail_at, self.error = collide_at, fail_at, error
         self._frame = 1000
         self._first = 1000

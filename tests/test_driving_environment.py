@@ -285,7 +285,7 @@ def test_a_session_that_was_given_is_not_closed_and_an_own_one_is(monkeypatch):
     opened = []
     monkeypatch.setattr("clipdrive.driving.environment.open_track", lambda name, *_: circle_track(name))
     monkeypatch.setattr(
-        "clipdrive.driving.environment.open_session",
+        "clipdrive.simulator.supervisor.open_session",
         lambda *_: opened.append(FakeSession(params)) or opened[-1],
     )
     env = DriveEnv(params)

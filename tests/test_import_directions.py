@@ -18,9 +18,9 @@ MAY_IMPORT = {
     "tracks": {"opendrive"},
     "simulator": {"tracks", "carla_server"},  # of the server it knows the name, to start it
     "driving": {"tracks", "simulator"},
-    "experience": {"tracks", "driving"},
+    "experience": {"tracks", "simulator", "driving"},
     "agents": {"experience"},
-    "training": {"tracks", "driving", "experience", "agents"},
+    "training": {"tracks", "simulator", "driving", "experience", "agents"},
     "reporting": set(),
 }
 

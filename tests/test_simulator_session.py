@@ -12,7 +12,7 @@ import carla
 import numpy as np
 import pytest
 
-from clipdrive.simulator.connection import BUNDLED
+from clipdrive.simulator.deadlines import BUNDLED
 from clipdrive.simulator.errors import SimulatorError
 from clipdrive.simulator.opening import open_session
 from clipdrive.simulator.process import ServerProcess

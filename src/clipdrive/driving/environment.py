@@ -25,9 +25,9 @@ from clipdrive.driving.spawn import (
     track_of_episode,
 )
 from clipdrive.params import Params, load_params
-from clipdrive.simulator.opening import open_session
 from clipdrive.simulator.process import ServerProcess
 from clipdrive.simulator.session import Reading, Session
+from clipdrive.simulator.supervisor import Supervisor
 from clipdrive.tracks.route import Route
 from clipdrive.tracks.track import Track, open_track
 
@@ -51,7 +51,8 @@ class DriveEnv(gymnasium.Env):
     (what is not given is then 0); `lap`: the episode ends when the whole route is driven;
     `time_limit_steps`: decisions, in place of the params'.
 
-    Raises SimulatorError when the simulator fails, in whichever call.
+    Raises SimulatorError when the simulator fails, in whichever call. After a ServerFault the next reset begins on
+    a new session, with a new server where it was the environment's own; the same episode number begins as before.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -80,14 +81,16 @@ class DriveEnv(gymnasium.Env):
         self.episode = -1
         self.track: Track | None = None
         self.direction = DIRECTIONS[0]
-        self._session, self._owns_session = session, session is None
-        self._server, self._worker, self._stream = server, worker, stream
+        self._session = session
+        self._supervisor = Supervisor(self.params, worker, server) if session is None else None
+        self._stream = stream
         self._seed = self.params.seed
         self._next_episode = 0
         self._opened: dict[str, Track] = {}
         self._frames = FrameStack(self.params.camera)
         self._progress: RouteProgress | None = None
         self._rules: EndingRules | None = None
+        self._chain: tuple[tuple, float | None] | None = None
         self._ends_at_arrival = False
         self._ended = True
         self._image: np.ndarray | None = None
@@ -97,6 +100,11 @@ class DriveEnv(gymnasium.Env):
     def episode_key(self) -> tuple[int, int, int]:
         """(seed, stream, episode): all that the running episode's random numbers depend on."""
         return self._seed, self._stream, self.episode
+
+    @property
+    def restarts(self) -> int:
+        """How often a session that had failed was replaced."""
+        return self._supervisor.restarts if self._supervisor is not None else 0
 
     @property
     def route(self) -> Route:
@@ -148,6 +156,8 @@ class DriveEnv(gymnasium.Env):
         )
         terminated, truncated = ending in FAILURES, ending in TRUNCATIONS
         self._ended = ending is not None
+        if self._ended and self._supervisor is not None:
+            self._supervisor.succeeded()
         reward = decision_reward(
             self.params.reward,
             speed_mps=reading.speed_mps,
@@ -172,9 +182,9 @@ class DriveEnv(gymnasium.Env):
     def close(self) -> None:
         """Close the session, and the server behind it, where the environment opened them; may be repeated."""
         self._ended = True
-        if self._owns_session and self._session is not None:
-            session, self._session = self._session, None
-            session.close()
+        if self._supervisor is not None:
+            self._session = None
+            self._supervisor.close()
 
     def _place(self, episode: int, options: dict[str, Any]) -> Start:
         """Choose track, direction and start of an episode, and load the track."""
@@ -200,12 +210,15 @@ class DriveEnv(gymnasium.Env):
 
     def _last_checkpoint_s_m(self, episode: int, track_name: str, direction: str) -> float | None:
         """Where a chain of `spawn.kind: last` goes on; None at its first link, and where we did not drive
-        the one before."""
-        first_link = episode % self.params.tracks.episodes_per_load == 0
-        follows = self.episode == episode - 1 and self.track is not None and self._progress is not None
-        if first_link or not follows or (self.track.name, self.direction) != (track_name, direction):
-            return None
-        return self._progress.last_checkpoint_s_m(self.params.spawn.every_m)
+        the one before. An episode that is begun again goes on where it did."""
+        link = (self._seed, episode, track_name, direction)
+        if self._chain is None or self._chain[0] != link:
+            first_link = episode % self.params.tracks.episodes_per_load == 0
+            follows = self.episode == episode - 1 and self.track is not None and self._progress is not None
+            goes_on = follows and not first_link and (self.track.name, self.direction) == (track_name, direction)
+            every_m = self.params.spawn.every_m
+            self._chain = link, self._progress.last_checkpoint_s_m(every_m) if goes_on else None
+        return self._chain[1]
 
     def open_track(self, name: str) -> Track:
         """The track of that name, opened once; raises TrackError."""
@@ -217,8 +230,8 @@ class DriveEnv(gymnasium.Env):
         return self._opened[name]
 
     def _open_session(self) -> Session:
-        if self._session is None:
-            self._session = open_session(self.params, self._worker, self._server)
+        if self._supervisor is not None:
+            self._session = self._supervisor.session()
         return self._session
 
     @staticmethod

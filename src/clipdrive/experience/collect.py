@@ -20,6 +20,7 @@ from clipdrive.experience.picture import draw_spawns
 from clipdrive.experience.workers import run_tasks
 from clipdrive.params import Params
 from clipdrive.progress import Progress
+from clipdrive.simulator.supervisor import until_done
 
 _env: DriveEnv | None = None  # of this worker process
 _params: Params | None = None
@@ -40,14 +41,16 @@ def collect(params: Params, folder: Path, picture: Path) -> dict[str, Any]:
     ]
     progress = Progress("collect", params.collect.episodes, "episodes")
     rows: list[dict[str, Any]] = []
+    restarts = 0
     try:
-        for block in run_tasks(_drive_block, blocks, _start, params):
+        for block, of_block in run_tasks(_drive_block, blocks, _start, params):
             rows += block
+            restarts += of_block
             progress.advance(len(block))
     finally:
         progress.close()
     rows.sort(key=lambda row: row["index"])
-    metrics = _metrics(rows, params)
+    metrics = _metrics(rows, params) | {"faults": {"restarts": restarts}}
     for name, content in (("manifest.json", rows), ("metrics.json", metrics)):
         (part / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     draw_spawns(picture, rows, _maps(rows, params))
@@ -69,8 +72,11 @@ def _start(worker: int, params: Params) -> Callable[[], None]:
     return _env.close
 
 
-def _drive_block(first: int, end: int, folder: str) -> list[dict[str, Any]]:
-    return [_drive(index, Path(folder)) for index in range(first, end)]
+def _drive_block(first: int, end: int, folder: str) -> tuple[list[dict[str, Any]], int]:
+    """The rows of some episodes, and how often the server failed on the way: such an episode is driven again."""
+    restarts = _env.restarts
+    rows = [until_done(_drive, index, Path(folder)) for index in range(first, end)]
+    return rows, _env.restarts - restarts
 
 
 def _drive(index: int, folder: Path) -> dict[str, Any]:

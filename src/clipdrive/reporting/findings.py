@@ -137,9 +137,7 @@ def _tracks(params: Params, metrics: Metrics) -> list[Finding]:
 
 
 def _faults(params: Params, metrics: Metrics) -> list[Finding]:
-    count = sum(
-        metrics[stage].get(name) or 0 for stage, name in (("collect", "restarts"), ("train", "faults.restarts"))
-    )
+    count = sum(metrics[stage].get("faults.restarts") or 0 for stage in ("collect", "train", "evaluate"))
     return [Finding("note", f"The simulator was restarted {count:.0f} times on the way.")] if count else []
 
 

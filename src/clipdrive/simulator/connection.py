@@ -4,61 +4,52 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from importlib import metadata
 
 import carla
 
-from clipdrive.simulator.errors import SimulatorError
+from clipdrive.simulator.errors import ServerFault, SimulatorError
+from clipdrive.simulator.probe import ask
 from clipdrive.simulator.process import ServerProcess
 
 SUBSTEP_S = 0.01
 
 
-@dataclass(frozen=True)
-class Deadlines:
-    """Seconds after which a session gives up with a SimulatorError (`collision_s`: takes it that there is
-    none)."""
-
-    connect_s: float
-    call_s: float
-    load_s: float
-    image_s: float
-    collision_s: float
-
-
-BUNDLED = Deadlines(connect_s=20.0, call_s=20.0, load_s=120.0, image_s=10.0, collision_s=1.0)
-REAL = Deadlines(connect_s=60.0, call_s=30.0, load_s=180.0, image_s=10.0, collision_s=0.1)
-
-
 def connect(address: tuple[str, int], within_s: float, server: ServerProcess | None = None) -> carla.Client:
-    """A client of a server that has answered, with the version that the carla package has; raises
-    SimulatorError.
+    """A client of a server that has answered, of the version that the carla package has.
 
     Every attempt is a new client, for a client connects only once. `server`, where it is our own process,
-    ends the attempts when it has ended.
+    ends the attempts when it has ended. Raises ServerFault when no server answers, SimulatorError when it is
+    another version or no CARLA server.
     """
     host, port = address
     deadline = time.monotonic() + within_s
     while True:
         try:
+            require_version(address, ask(address, "version", min(5.0, within_s)))
             client = carla.Client(host, port, 2)
             client.set_timeout(min(5.0, within_s))
-            server_version = client.get_server_version()
-            break
+            client.get_server_version()
+            return client
         except RuntimeError as error:
+            if isinstance(error, SimulatorError) and not isinstance(error, ServerFault):
+                raise  # another version, or not CARLA: waiting does not help
             ended = server is not None and not server.running
             if ended or time.monotonic() > deadline:
                 end = f"; {server.describe_end()}" if server is not None else ""
-                raise SimulatorError(f"no CARLA server answers at {host}:{port}{end}") from error
+                what = error if isinstance(error, ServerFault) else f"no CARLA server answers at {host}:{port}"
+                raise ServerFault(f"{what}{end}") from error
         time.sleep(0.2)
+
+
+def require_version(address: tuple[str, int], server_version: str) -> None:
+    """Raise SimulatorError unless the server's version is the carla package's."""
     client_version = metadata.version("carla")
     if server_version != client_version:
         raise SimulatorError(
-            f"the CARLA server at {host}:{port} has version {server_version}, the carla package is "
+            f"the CARLA server at {address[0]}:{address[1]} has version {server_version}, the carla package is "
             f"{client_version}; allowed: equal versions"
         )
-    return client
 
 
 def make_synchronous(world: carla.World, step_s: float) -> None:

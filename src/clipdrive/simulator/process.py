@@ -120,9 +120,9 @@ class ServerProcess:
         self._stderr.seek(max(0, end - length))
         return " | ".join(self._stderr.read().decode(errors="replace").split("\n")).strip(" |")
 
-    def stop(self) -> None:
-        """End the server: close its stdin, then SIGTERM, then SIGKILL to its group. Nothing survives; may
-        be repeated."""
+    def stop(self, at_once: bool = False) -> None:
+        """End the server: close its stdin, then SIGTERM, then SIGKILL (at once where it is known to hang) to its
+        group. Nothing survives; may be repeated."""
         process = self._process
         if process is None or os.getpid() != self._owner_pid:
             return
@@ -131,7 +131,7 @@ class ServerProcess:
         except OSError:
             pass  # the pipe is broken: the server has gone already
         try:
-            if not self._ended(process):
+            if not at_once and not self._ended(process):
                 self._signal_group(process, signal.SIGTERM)
                 self._ended(process)
         finally:

@@ -15,6 +15,7 @@ from clipdrive.simulator.images import gray_of_bgra, rgb_of_bgra
 # A vehicle's acceleration passes this only in a frame with a collision: the bundled server sees to that, and
 # no tyre can do it.
 IMPACT_MPS2 = 15.0
+EARLY_MAX = 16
 
 
 class Camera:
@@ -35,11 +36,20 @@ class Camera:
         self._convert = gray_of_bgra if camera.color == "gray" else rgb_of_bgra
         self._shape = camera.height_px, camera.width_px
         self._images: queue.SimpleQueue = queue.SimpleQueue()
+        self._early: dict[int, carla.Image] = {}
         self.sensor = world.spawn_actor(blueprint, mount, attach_to=vehicle)
         self.sensor.listen(self._images.put)
 
     def image(self, frame: int, within_s: float) -> np.ndarray | None:
-        """The pixels of `frame`, older images dropped; None when they do not come in time."""
+        """The pixels of `frame`, older images dropped; None when they do not come in time.
+
+        An image of a later frame is kept for it: the server may send out of order.
+        """
+        if self._early:
+            early = self._early.pop(frame, None)
+            self._early = {number: image for number, image in self._early.items() if number > frame}
+            if early is not None:
+                return self._pixels(early)
         deadline = time.monotonic() + within_s
         while (left_s := deadline - time.monotonic()) > 0.0:
             try:
@@ -47,8 +57,17 @@ class Camera:
             except queue.Empty:
                 break
             if image.frame == frame:
-                return self._convert(image.raw_data, *self._shape)
+                return self._pixels(image)
+            if image.frame > frame and len(self._early) < EARLY_MAX:
+                self._early[image.frame] = image
         return None
+
+    def _pixels(self, image: carla.Image) -> np.ndarray | None:
+        """The image's pixels; None for one that is cut short, which the client does not notice."""
+        try:
+            return self._convert(image.raw_data, *self._shape)
+        except ValueError:
+            return None
 
 
 class CollisionSensor:

@@ -1,29 +1,25 @@
 """A session with a CARLA server: one vehicle, its camera and its collision sensor, ticked by us alone.
 
 What a call returns belongs to the frame of its last tick: an image of another frame is dropped, a missing one
-is an error after a deadline. Everything that goes wrong is a SimulatorError; after one, a session can only be
-closed.
+is an error after a deadline. Everything that goes wrong is a SimulatorError, a ServerFault where a new server may
+help; after one, a session can only be closed.
 """
 
 from __future__ import annotations
 
 import atexit
 import math
+import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import carla
 
 from clipdrive.params import CameraParams, VehicleParams
-from clipdrive.simulator.connection import (
-    BUNDLED,
-    REAL,
-    Deadlines,
-    connect,
-    destroy_leftovers,
-    make_synchronous,
-)
-from clipdrive.simulator.errors import SimulatorError
+from clipdrive.simulator.connection import connect, destroy_leftovers, make_synchronous
+from clipdrive.simulator.deadlines import Deadlines, deadlines_for
+from clipdrive.simulator.errors import ServerFault, SimulatorError
 from clipdrive.simulator.process import ServerProcess
 from clipdrive.simulator.reading import Reading, reading_of
 from clipdrive.simulator.sensors import Camera, CollisionSensor
@@ -32,6 +28,7 @@ from clipdrive.tracks.route import Pose
 from clipdrive.tracks.track import Track
 
 ROLE_NAME = "clipdrive"
+TIME_OUT = re.compile("time-out|failed to connect")  # what the client's errors say when the server is silent
 SPAWN_TRIES = 20
 SPAWN_LIFT_M = 0.5
 REAL_RESET_LIFT_M = 0.05  # the road that is drawn lies a little off the road that OpenDRIVE describes
@@ -61,7 +58,8 @@ class Session:
         self._camera_params, self._vehicle_params = camera, vehicle
         self._verge_m, self._wall_height_m = verge_m, wall_height_m
         self._server, self._owns_server = server, owns_server
-        self._deadlines = deadlines or (BUNDLED if server else REAL)
+        self._deadlines = deadlines or deadlines_for(real=server is None)
+        self.fault: str | None = None  # what the server did wrong, in words
         self._healthy = False
         self._client: carla.Client | None = None
         self._world: carla.World | None = None
@@ -101,7 +99,7 @@ class Session:
             self._healthy = False
             self._world = self._client = self._settings_before = None
             if self._server is not None and self._owns_server:
-                self._server.stop()
+                self._server.stop(at_once=self.fault is not None)
             self._sigterm.close()
             atexit.unregister(self.close)
 
@@ -167,6 +165,7 @@ class Session:
         return self._client.generate_opendrive_world(track.xodr, shape, False)
 
     def _spawn_vehicle(self, track: Track) -> carla.Vehicle:
+        deadline = time.monotonic() + self._deadlines.load_s
         name = self._vehicle_params.blueprint
         try:
             blueprint = self._world.get_blueprint_library().find(name)
@@ -185,6 +184,8 @@ class Session:
             place = _transform(route.pose(route.length_m * attempt / SPAWN_TRIES), SPAWN_LIFT_M)
             if (vehicle := self._world.try_spawn_actor(blueprint, place)) is not None:
                 return vehicle
+            if time.monotonic() >= deadline:  # None stands for a server that is silent, too
+                raise self._error(f"spawning the vehicle: no answer in {self._deadlines.load_s:g} s")
         raise SimulatorError(f"{track.name}: the server refused to spawn {name} at each of {SPAWN_TRIES} places")
 
     def _wait_for_first_image(self) -> None:
@@ -262,18 +263,29 @@ class Session:
         self._client.set_timeout(within_s or self._deadlines.call_s)
         try:
             yield
-        except SimulatorError:
-            self._healthy = False
+        except SimulatorError as error:
+            self._fail(error)
             raise
         except RuntimeError as error:
-            self._healthy = False
-            raise self._error(f"{doing}: {error}") from error
+            failure = self._error(f"{doing}: {error}")
+            if within_s is not None and not TIME_OUT.search(str(error)) and not self._ended:
+                failure = SimulatorError(str(failure))  # it answered: it has not what it was asked for
+            self._fail(failure)
+            raise failure from error
 
-    def _error(self, what: str) -> SimulatorError:
+    def _fail(self, error: SimulatorError) -> None:
+        self._healthy = False
+        if isinstance(error, ServerFault):
+            self.fault = str(error)
+
+    @property
+    def _ended(self) -> bool:
+        return self._server is not None and not self._server.running
+
+    def _error(self, what: str) -> ServerFault:
         host, port = self.address
-        ended = self._server is not None and not self._server.running
-        end = f"; {self._server.describe_end()}" if ended else ""
-        return SimulatorError(f"the CARLA server at {host}:{port}: {what}{end}")
+        end = f"; {self._server.describe_end()}" if self._ended else ""
+        return ServerFault(f"the CARLA server at {host}:{port}: {what}{end}")
 
 
 def _transform(pose: Pose, lift_m: float) -> carla.Transform:

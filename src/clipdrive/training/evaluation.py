@@ -24,6 +24,7 @@ from clipdrive.driving.spawn import DIRECTIONS, EVALUATE
 from clipdrive.experience.workers import run_tasks
 from clipdrive.params import Params
 from clipdrive.progress import Progress
+from clipdrive.simulator.supervisor import until_done
 from clipdrive.tracks.route import Route
 from clipdrive.training.film import write_film
 
@@ -91,8 +92,10 @@ def evaluate(
     tasks = _tasks(drivers, starts, film_of)
     progress = Progress("evaluate", len(starts) * len(drivers), "laps")
     rows, trajectories, film = [], [], None
+    restarts = 0
     try:
-        for laps in run_tasks(_drive_task, tasks, _start, params, agent_folder):
+        for laps, of_task in run_tasks(_drive_task, tasks, _start, params, agent_folder):
+            restarts += of_task
             for lap in laps:
                 rows.append(lap["row"])
                 trajectories += lap["trajectory"]
@@ -102,7 +105,7 @@ def evaluate(
         progress.close()
     rows.sort(key=lambda row: (DRIVERS.index(row["driver"]), row["episode"]))
     trajectories.sort(key=lambda row: (row["episode"], row["step"]))
-    metrics = summarise(rows)
+    metrics = summarise(rows) | {"faults": {"restarts": restarts}}
     _write_csv(part / "episodes.csv", EPISODE_COLUMNS, rows)
     _write_csv(part / "trajectories.csv", TRAJECTORY_COLUMNS, trajectories)
     (part / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -161,8 +164,11 @@ def _start(worker: int, params: Params, agent_folder: Path) -> Callable[[], None
     return _env.close
 
 
-def _drive_task(driver: str, starts: Sequence[Start], film_of: int) -> list[dict[str, Any]]:
-    return [_drive(driver, start, start.episode == film_of) for start in starts]
+def _drive_task(driver: str, starts: Sequence[Start], film_of: int) -> tuple[list[dict[str, Any]], int]:
+    """The laps of one driver on one track, and how often the server failed on the way: such a lap is driven again."""
+    restarts = _env.restarts
+    laps = [until_done(_drive, driver, start, start.episode == film_of) for start in starts]
+    return laps, _env.restarts - restarts
 
 
 def _drive(driver: str, start: Start, filmed: bool) -> dict[str, Any]:
