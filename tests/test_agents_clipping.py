@@ -8,13 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from clipdrive.agents.clipping import (
-    ClippedOptimizer,
-    ClippingError,
-    GroupError,
-    named_groups,
-    require_cover,
-)
+from clipdrive.agents.clipping import ClippedOptimizer, ClippingError, GroupError, Rule, named_groups, require_cover
+from clipdrive.agents.structure import certified_structure
 
 
 def linear(value: float = 1.0) -> nn.Linear:
@@ -153,3 +148,91 @@ def test_only_clipping_calls_backward_and_step():
                 if node.func.attr == "step" and owner.endswith("optimizer") and "_optimizer" not in owner:
                     callers.setdefault("step", set()).add(path.name)
     assert callers == {"backward": {"clipping.py"}, "step": {"clipping.py"}}
+
+
+def test_by_value_bounds_each_entry():
+    layer = linear()
+    clipped = sgd(Rule(3.5, "value"), layer)
+    norms = clipped.step(layer(torch.tensor([[3.0, 4.0]])).sum())["g0"]
+    assert norms.clipped and norms.before == pytest.approx(5.0)
+    assert norms.after == pytest.approx(math.hypot(3.0, 3.5))
+    assert layer.weight.tolist()[0] == pytest.approx([-2.0, -2.5])
+    assert not clipped.step(layer(torch.tensor([[3.0, 3.4]])).sum())["g0"].clipped
+
+
+def test_adaptive_clips_at_the_percentile_of_its_own_last_norms():
+    layer = linear()
+    clipped = sgd(Rule(None, "adaptive", percentile=50.0, history=3), layer)
+    steps = [clipped.step(layer(torch.tensor([[scale, 0.0]])).sum())["g0"] for scale in (4.0, 1.0, 9.0, 2.0)]
+    # medians of (4), (4, 1), (4, 1, 9), (1, 9, 2)
+    assert [norms.limit for norms in steps] == pytest.approx([4.0, 2.5, 4.0, 2.0])
+    assert [norms.after for norms in steps] == pytest.approx([4.0, 1.0, 4.0, 2.0], rel=1e-5)
+    assert [norms.clipped for norms in steps] == [False, False, True, False]
+    again = sgd(Rule(None, "adaptive", percentile=50.0, history=3), layer)
+    again.record.load_state(clipped.record.state())
+    assert again.step(layer(torch.tensor([[9.0, 0.0]])).sum())["g0"].limit == pytest.approx(9.0)  # of (9, 2, 9)
+
+
+def test_adaptive_never_passes_the_limit_of_the_params():
+    layer = linear()
+    clipped = sgd(Rule(2.0, "adaptive", percentile=50.0, history=3), layer)
+    norms = clipped.step(layer(torch.tensor([[4.0, 0.0]])).sum())["g0"]
+    assert norms.limit == 2.0 and norms.after == pytest.approx(2.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("rule", [Rule(1.0), Rule(1.0, "value"), Rule(1.0, "adaptive")])
+def test_the_layer_that_is_not_finite_is_named_whatever_the_clip_made_of_the_others(rule):
+    net = nn.Sequential(linear(), nn.Linear(1, 1))
+    clipped = ClippedOptimizer(torch.optim.SGD(named_groups(g0=net), lr=1.0), {"g0": rule})
+    net[1].weight.register_hook(lambda gradient: gradient * float("nan"))
+    before = [p.detach().clone() for p in net.parameters()]
+    with pytest.raises(ClippingError, match="gradient of g0.1.weight is not finite"):
+        clipped.step(net(torch.tensor([[3.0, 4.0]])).sum())
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+def test_layers_hold_weight_and_bias_together():
+    layer = nn.Linear(2, 1)
+    nn.init.constant_(layer.weight, 1.0)
+    nn.init.constant_(layer.bias, 1.0)
+    clipped = ClippedOptimizer(torch.optim.SGD(named_groups(a={"x": layer}), lr=0.1), {"a": 1.0})
+    row = clipped.step(layer(torch.tensor([[2.0, 2.0]])).sum(), measure_update=True)["a"].layers["a.x"]
+    assert row.before == pytest.approx(3.0)  # (2, 2) and 1
+    assert row.after == pytest.approx(1.0, rel=1e-5)
+    assert row.update_ratio == pytest.approx(0.1 / math.sqrt(3.0), rel=1e-5)
+
+
+def test_the_certificate_holds_norms_after_too():
+    layer = linear()
+    clipped = sgd(2.0, layer)
+    for scale in (1.0, 4.0):
+        clipped.step(layer(torch.tensor([[scale, 0.0]])).sum())
+    row = clipped.record.summary()["g0"]
+    assert row["after_mean"] == pytest.approx(1.5, rel=1e-5) and row["after_p99"] == pytest.approx(1.99, rel=1e-5)
+
+
+class TestStructure:
+    def test_counts(self):
+        actor, critic = linear(), linear()
+        optimizer = torch.optim.SGD(named_groups(actor=actor, critic=critic), lr=1.0)
+        target = linear().requires_grad_(False)
+        counts = certified_structure({"actor": actor, "critic": critic}, {"target": target}, [optimizer])
+        assert counts == {"parameters": 2, "parameters_in_one_group": 2, "shared": 0, "targets_stepped": 0}
+
+    def test_a_module_that_both_hold_is_refused(self):
+        cnn = linear()
+        actor, critic = nn.ModuleDict({"cnn": cnn, "a": linear()}), nn.ModuleDict({"eye": cnn, "c": linear()})
+        optimizer = torch.optim.SGD(named_groups(g=[actor, critic["c"]]), lr=1.0)
+        with pytest.raises(GroupError, match="actor.cnn and critic.eye are one module"):
+            certified_structure({"actor": actor, "critic": critic}, {}, [optimizer])
+
+    def test_a_target_that_shares_weights_with_what_is_stepped_is_refused(self):
+        actor, target = linear(), linear().requires_grad_(False)
+        target.weight.data = actor.weight.data
+        with pytest.raises(GroupError, match="target.weight is a target's and lies in an optimiser"):
+            certified_structure({"actor": actor}, {"target": target}, [torch.optim.SGD(named_groups(g=actor), lr=1.0)])
+
+    def test_a_target_that_takes_gradients_is_refused(self):
+        actor = linear()
+        with pytest.raises(GroupError, match="targets only follow"):
+            certified_structure({"actor": actor}, {"target": linear()}, [torch.optim.SGD(named_groups(g=actor), lr=1)])

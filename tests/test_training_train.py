@@ -25,9 +25,11 @@ OFFLINE = {
     "train__updates_before_driving": 40,
     "train__torch_threads": 1,
     "train__checkpoint_every_steps": 10,
+    "train__detail_every_updates": 8,
     "train__memory_steps": 60,  # the 75 rows below wrap it round
 }
-OUTPUTS = ("models/agent.pt", "models/agent.json", "run/updates.csv", "run/episodes.csv", "run/metrics.json")
+RUN_OUTPUTS = ("updates.csv", "episodes.csv", "layers.csv", "metrics.json")
+OUTPUTS = ("models/agent.pt", "models/agent.json", *(f"run/{name}" for name in RUN_OUTPUTS))
 
 
 @pytest.fixture()
@@ -70,7 +72,17 @@ def test_two_runs_give_the_same_bytes_and_leave_no_checkpoint(tmp_path, episodes
     run(episodes, tmp_path / "b")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert not list((tmp_path / "state" / "checkpoints").iterdir())
-    assert metrics["updates"] == 40 and metrics["certificate"] == {"updates": 40, "violations": 0}
+    assert metrics["updates"] == 40
+    # actor: hidden, norm, out; critic: two such heads, two convolutions, dense and its norm; weight and bias each
+    parameters = 2 * (3 + 2 * 3 + 4)
+    assert metrics["certificate"] == {
+        "updates": 40,
+        "violations": 0,
+        "parameters": parameters,
+        "parameters_in_one_group": parameters,
+        "shared": 0,
+        "targets_stepped": 0,
+    }
 
 
 @pytest.mark.parametrize("stop_at", [3, 10, 27, 39])
@@ -113,9 +125,11 @@ def test_gradients_altered_after_the_clip_fail_the_stage(tmp_path, episodes, mon
 
 def test_a_gradient_that_is_not_finite_fails_the_stage_and_keeps_the_batch(tmp_path, episodes, monkeypatch):
     real = TD3._target
-    monkeypatch.setattr(TD3, "_target", lambda self, batch: real(self, batch) * float("nan"))
-    with pytest.raises(TrainError, match="is not finite") as caught:
+    monkeypatch.setattr(TD3, "_target", lambda self, batch: real(self, batch) * (1.0 if self.updates < 12 else np.nan))
+    sentence = r"^update 13: gradient of critic_cnn.conv1.weight is not finite; the step was not taken; its batch is in"
+    with pytest.raises(TrainError, match=sentence) as caught:
         run(episodes, tmp_path / "out")
+    assert list((tmp_path / "state" / "checkpoints").glob("*/state.pt"))  # kept, of update 10
     batch = torch.load(Path(str(caught.value).rsplit(" ", 1)[1]).with_name("batch.pt"), weights_only=True)
     assert batch["frames"].shape == (8, 3, 36, 36)
 
@@ -143,3 +157,51 @@ def test_log_rows_hold_the_norms_before_and_after_each_within_its_limit(tmp_path
 def test_episodes_of_another_camera_are_refused(tmp_path, episodes):
     with pytest.raises(EpisodeError, match="got frames of .36, 36., allowed: what camera"):
         run(episodes, tmp_path / "out", camera__height_px=40)
+
+
+def test_layers_are_measured_every_nth_update(tmp_path, episodes):
+    import pandas as pd
+
+    run(episodes, tmp_path / "out", clip__critic_cnn=0.01)
+    table = pd.read_csv(tmp_path / "out" / "run" / "layers.csv")
+    assert table["update"].tolist() == [8, 16, 24, 32, 40]
+    layers = [f"critic_cnn.{name}" for name in ("conv1", "conv2", "dense", "norm")]
+    after = np.sqrt(sum(table[f"norm_after.{layer}"] ** 2 for layer in layers))
+    assert after.to_numpy() == pytest.approx(0.01, rel=1e-5)
+    for layer in [*layers, "critic_head.q1.hidden", "critic_head.q2.out", "actor_head.out"]:
+        assert (table[f"norm_before.{layer}"] > 0).all() and (table[f"update_ratio.{layer}"] > 0).all()
+
+
+def test_a_q_beyond_its_bound_is_said_and_ends_the_training_only_where_asked(tmp_path, episodes, capsys):
+    ill = {"gamma": 0.0, "critic_lr": 0.5, "reward__crash": "none"}  # the bound is 1
+    metrics = run(episodes, tmp_path / "on", **ill)
+    assert metrics["updates"] == 40 and metrics["q"]["bound_passed_updates"] > 1
+    assert capsys.readouterr().err.count("passed its bound R_max / (1 - gamma) = 1: the critic has diverged") == 1
+    metrics = run(episodes, tmp_path / "off", **ill, train__stop_on_q_bound=True)
+    assert metrics["updates"] < 40 and metrics["q"]["bound_passed_updates"] == 1
+    assert read_agent(tmp_path / "off" / "models") is not None
+
+
+def test_a_dead_actor_is_said_and_ends_the_training_only_where_asked(tmp_path, episodes, capsys, monkeypatch):
+    monkeypatch.setattr("clipdrive.training.metrics.DEAD_AFTER", 5)
+    ill = {"actor_init_scale": 1.0, "actor_lr": 1.0, "saturation_penalty": 0.0, "policy_delay": 1, "layer_norm": False}
+    metrics = run(episodes, tmp_path / "on", **ill)
+    assert metrics["updates"] == 40 and metrics["actor"]["dead_updates"] > 1
+    assert "the actor is dead at update" in capsys.readouterr().err
+    metrics = run(episodes, tmp_path / "off", **ill, train__stop_on_dead_actor=True)
+    assert metrics["updates"] < 40 and metrics["actor"]["dead_updates"] == 1
+    assert run(episodes, tmp_path / "well")["actor"]["dead_updates"] == 0
+
+
+def test_event_files_hold_the_logged_scalars_and_lie_outside_the_outs(tmp_path, episodes):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    import pandas as pd
+
+    run(episodes, tmp_path / "out", train__tensorboard=True)
+    (folder,) = (tmp_path / "state" / "tensorboard").iterdir()
+    events = accumulator.EventAccumulator(str(folder)).Reload()
+    table = pd.read_csv(tmp_path / "out" / "run" / "updates.csv")
+    scalars = events.Scalars("norm_before/critic_cnn")
+    assert [s.step for s in scalars] == table["update"].tolist()
+    assert [s.value for s in scalars] == pytest.approx(table["norm_before.critic_cnn"].tolist(), rel=1e-6)
+    assert {p.name for p in (tmp_path / "out" / "run").iterdir()} == set(RUN_OUTPUTS)

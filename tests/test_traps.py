@@ -84,6 +84,11 @@ LEARNING = {
     "clip__critic_cnn": 0.1,
     "clip__critic_head": 0.1,
     "clip__actor_head": 0.01,
+    "clip__percentile": 10.0,
+    "clip__history_updates": 1,
+    "clip_kind__actor_head": "adaptive",
+    "clip_kind__critic_cnn": "value",
+    "clip_kind__critic_head": "value",
     "train__updates_before_driving": 13,
     "train__memory_steps": 40,
     "train__log_every_updates": 3,
@@ -91,6 +96,11 @@ LEARNING = {
 UNDER = {  # settings that only another setting brings to life
     "saturation_penalty": {"actor_init_scale": 1.0, "actor_lr": 0.5},
     "clip__actor_cnn": {"encoder": "separate"},
+    "clip_kind__actor_cnn": {"encoder": "separate", "clip__actor_cnn": 0.001},
+    "clip_kind__actor_head": {"clip__percentile": 10.0},
+    "clip_kind__critic_cnn": {"clip__critic_cnn": 0.01},
+    "clip__percentile": {"clip_kind__critic_head": "adaptive", "clip__critic_head": "none"},
+    "clip__history_updates": {"clip_kind__critic_head": "adaptive", "clip__critic_head": "none"},
 }
 
 
@@ -102,9 +112,9 @@ def outcome(folder: Path, data: Path, **changes) -> tuple[bytes, bytes]:
     return (folder / "agent" / "agent.pt").read_bytes(), (folder / "run" / "updates.csv").read_bytes()
 
 
-@pytest.mark.parametrize("name", [*LEARNING, "clip__actor_cnn"])
+@pytest.mark.parametrize("name", [*LEARNING, "clip__actor_cnn", "clip_kind__actor_cnn"])
 def test_trap_12_no_setting_of_the_learning_is_dead(tmp_path, episodes, name):  # noqa: F811
-    value = LEARNING.get(name, 0.001)
+    value = LEARNING.get(name, "value" if name.startswith("clip_kind") else 0.001)
     under = UNDER.get(name, {})
     before = outcome(tmp_path / "before", episodes, **under)
     assert before != outcome(tmp_path / "after", episodes, **(under | {name: value}))

@@ -142,14 +142,35 @@ class TrainParams:
     torch_threads: Annotated[int, Range(1, 256)]
     checkpoint_every_steps: Annotated[int, COUNT]
     log_every_updates: Annotated[int, COUNT]
+    detail_every_updates: Annotated[int, COUNT]
+    tensorboard: bool
+    stop_on_q_bound: bool
+    stop_on_dead_actor: bool
 
 
 @dataclass(frozen=True)
 class ClipParams:
     actor_cnn: Annotated[float | None, POSITIVE]
+    actor_memory: Annotated[float | None, POSITIVE]
     actor_head: Annotated[float | None, POSITIVE]
     critic_cnn: Annotated[float | None, POSITIVE]
+    critic_memory: Annotated[float | None, POSITIVE]
     critic_head: Annotated[float | None, POSITIVE]
+    percentile: Annotated[float, Range(0.0, 100.0)]
+    history_updates: Annotated[int, COUNT]
+
+
+CLIP_KIND = Choice(("norm", "value", "adaptive"))
+
+
+@dataclass(frozen=True)
+class ClipKindParams:
+    actor_cnn: Annotated[str, CLIP_KIND]
+    actor_memory: Annotated[str, CLIP_KIND]
+    actor_head: Annotated[str, CLIP_KIND]
+    critic_cnn: Annotated[str, CLIP_KIND]
+    critic_memory: Annotated[str, CLIP_KIND]
+    critic_head: Annotated[str, CLIP_KIND]
 
 
 @dataclass(frozen=True)
@@ -200,6 +221,7 @@ class Params:
     collect: CollectParams
     train: TrainParams
     clip: ClipParams
+    clip_kind: ClipKindParams
     evaluate: EvaluateParams
     gate: GateParams
 

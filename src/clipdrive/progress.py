@@ -26,6 +26,13 @@ class Progress:
             self._shown = self.done * 10 // max(self.total, 1)
             print(f"{self.label}: {self.done} of {self.total} {self.unit} {note}".rstrip(), file=sys.stderr, flush=True)
 
+    def say(self, sentence: str) -> None:
+        """A line beside the progress that does not pass away with it."""
+        if self._bar is not None:
+            self._bar.write(f"{self.label}: {sentence}", file=sys.stderr)
+        else:
+            print(f"{self.label}: {sentence}", file=sys.stderr, flush=True)
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -1,19 +1,34 @@
 """The only place that calls `backward()` and an optimiser's `step()`: clip per group, measure what the step uses.
 
-One call: zero, backward, measure per group, refuse what is not finite, clip, then measure again inside the optimiser's
-step pre-hook, so that nothing between clip and step can hide. Groups are the optimiser's own named parameter groups.
+One call: zero, backward, measure, clip, then measure again inside the optimiser's step pre-hook, so that nothing
+between clip and step can hide; what is not finite or above its limit is refused there, before any weight changes.
+All norms of a step come from the device in one transfer. Groups are the optimiser's own named parameter groups.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from clipdrive.agents.norms import GroupNorms, LayerNorms, NormRecord
+from clipdrive.agents.structure import GroupError, named_groups, require_cover
+
+__all__ = [
+    "ClippedOptimizer",
+    "ClippingError",
+    "GroupError",
+    "GroupNorms",
+    "NormRecord",
+    "Rule",
+    "named_groups",
+    "require_cover",
+    "rules_of",
+]
 
 TOLERANCE = 1e-5  # relative: a norm clipped to its limit may exceed it by rounding
 
@@ -22,179 +37,201 @@ class ClippingError(RuntimeError):
     """A clipped norm exceeds its limit at the step, or a gradient is not finite. No weight has changed."""
 
 
-class GroupError(ValueError):
-    """A parameter lies in no group or in two, or a limit names no group."""
-
-
 @dataclass(frozen=True)
-class GroupNorms:
-    """One group in one step: 2-norm of its gradient before the clip and in the step's pre-hook.
+class Rule:
+    """How a group is clipped.
 
-    `update_ratio` is |update| / |weights| over the group, where it was asked for.
+    norm: its 2-norm to at most `limit`. value: each entry into -limit..limit. adaptive (AutoClip, Seetharaman et al.
+    2020): its 2-norm to at most the `percentile` of its last `history` norms, and to at most `limit`. None: no limit.
     """
 
-    before: float
-    after: float
-    clipped: bool
-    update_ratio: float | None = None
+    limit: float | None
+    kind: str = "norm"
+    percentile: float = 90.0
+    history: int = 1000
 
 
-def named_groups(**groups: nn.Module | Iterable[nn.Module] | None) -> list[dict[str, Any]]:
-    """Parameter groups for an optimiser, one per name; a name whose modules are None is left out."""
-    result = []
-    for name, modules in groups.items():
-        if modules is None:
-            continue
-        modules = [modules] if isinstance(modules, nn.Module) else list(modules)
-        named = [(f"{name}.{layer}", p) for module in modules for layer, p in module.named_parameters()]
-        result.append({"name": name, "params": [p for _, p in named], "layers": [layer for layer, _ in named]})
-    return result
-
-
-def require_cover(modules: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]) -> None:
-    """Raise GroupError unless every parameter of `modules` is held by exactly one group of one optimiser."""
-    held: dict[int, str] = {}
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            for layer, parameter in zip(group["layers"], group["params"], strict=True):
-                if id(parameter) in held:
-                    raise GroupError(f"a parameter is in two groups: {held[id(parameter)]} and {layer}")
-                held[id(parameter)] = layer
-    wanted = {id(p): name for module in modules for name, p in module.named_parameters()}
-    for key, name in wanted.items():
-        if key not in held:
-            raise GroupError(f"parameter {name} is in no group, so nothing would step or clip it")
-    if len(wanted) != len(held):
-        raise GroupError(f"{len(held) - len(wanted)} parameters are stepped that belong to no trained module")
+def rules_of(params: Any) -> dict[str, Rule]:
+    """The rule of each group that the sections `clip` and `clip_kind` of the params name."""
+    clip = params.clip
+    return {
+        name: Rule(getattr(clip, name), kind, clip.percentile, clip.history_updates)
+        for name, kind in vars(params.clip_kind).items()
+    }
 
 
 class ClippedOptimizer:
     """An optimiser whose every step is clipped per group and measured where it counts.
 
-    `limits` maps each group's name to its largest 2-norm, or None for no limit. `record` holds every norm so far.
+    `limits` maps each group's name to its Rule, or for short to its largest 2-norm (None: no limit). `record` holds
+    every norm so far.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, limits: Mapping[str, float | None]) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, limits: Mapping[str, Rule | float | None]) -> None:
         names = [group["name"] for group in optimizer.param_groups]
         if len(set(names)) != len(names) or set(names) != set(limits):
             raise GroupError(f"limits for {sorted(limits)} do not match the groups {sorted(names)}")
         self.optimizer = optimizer
-        self.limits = dict(limits)
-        self.record = NormRecord(self.limits)
-        self._before: dict[str, Tensor] = {}
-        self._norms: dict[str, float] = {}
+        self.rules = {name: rule if isinstance(rule, Rule) else Rule(rule) for name, rule in limits.items()}
+        self.record = NormRecord({name: rule.limit for name, rule in self.rules.items()})
+        self._places = _places(optimizer.param_groups)
+        self._before = self._after = None  # _Norms of the step that is being taken
+        self._limits: dict[str, float | None] = {}
+        self._step: dict[str, GroupNorms] = {}
         optimizer.register_step_pre_hook(self._measure_at_step)
 
     def step(self, loss: Tensor, measure_update: bool = False) -> dict[str, GroupNorms]:
-        """Minimise `loss` (scalar) by one step; returns each group's norms.
+        """Minimise `loss` (scalar) by one step; returns each group's norms, with `measure_update` each layer's too.
 
         Raises ClippingError before any weight changes when a gradient is not finite or exceeds its limit.
         """
+        groups = self.optimizer.param_groups
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        before = {group["name"]: self._norm(group) for group in self.optimizer.param_groups}
-        for group in self.optimizer.param_groups:
-            limit = self.limits[group["name"]]
-            if limit is not None:
-                torch.nn.utils.clip_grads_with_norm_(group["params"], limit, before[group["name"]])
-        self._before = before
-        weights = self._weights() if measure_update else {}
+        self._before = _Norms(groups, self.rules)
+        for number, group in enumerate(groups):
+            self._clip(group, self._before.groups[number])
+        weights = [p.detach().clone() for group in groups for p in group["params"]] if measure_update else None
         self.optimizer.step()
-        result = {}
-        for group in self.optimizer.param_groups:
-            name, limit = group["name"], self.limits[group["name"]]
-            clipped = limit is not None and float(before[name]) > limit
-            ratio = _update_ratio(weights[name], group["params"]) if measure_update else None
-            result[name] = GroupNorms(float(before[name]), self._norms[name], clipped, ratio)
-            self.record.add(name, result[name])
-        return result
+        if weights is not None:
+            self._add_updates(weights)
+        for name, norms in self._step.items():
+            self.record.add(name, norms)
+        return self._step
 
-    def _weights(self) -> dict[str, list[Tensor]]:
-        return {
-            group["name"]: [p.detach().clone() for p in group["params"]] for group in self.optimizer.param_groups
-        }
+    @property
+    def layers(self) -> list[str]:
+        """The layers of all groups by name, e.g. `critic_cnn.conv1`."""
+        return [layer for places in self._places.values() for layer in places]
 
     def set_lr(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
-    def _norm(self, group: dict[str, Any]) -> Tensor:
-        gradients = [p.grad for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
-        if not bool(torch.isfinite(norm)):
-            raise ClippingError(f"gradient of {_first_not_finite(group)} is not finite; the step was not taken")
-        return norm
+    def _clip(self, group: dict[str, Any], norm: Tensor) -> None:
+        name = group["name"]
+        rule = self.rules[name]
+        limit = rule.limit
+        if rule.kind == "adaptive":
+            newest = float(norm)
+            if not math.isfinite(newest):
+                return  # refused at the step
+            own = self.record.percentile(name, newest, rule.percentile, rule.history)
+            limit = own if limit is None else min(own, limit)
+        self._limits[name] = limit
+        if limit is None:
+            return
+        if rule.kind == "value":
+            torch.nn.utils.clip_grad_value_(group["params"], limit)
+        else:
+            torch.nn.utils.clip_grads_with_norm_(group["params"], limit, norm)
 
     def _measure_at_step(self, *_: Any) -> None:
-        self._norms = {}
-        for group in self.optimizer.param_groups:
-            name, limit = group["name"], self.limits[group["name"]]
-            norm = float(self._norm(group))
-            self._norms[name] = norm
-            if limit is not None and norm > limit * (1.0 + TOLERANCE):
-                self.record.violations += 1
+        """The step's pre-hook: measure what the step is about to use, and refuse it where it is not sound."""
+        before, after = self._before, _Norms(self.optimizer.param_groups, self.rules)
+        _to_host(before, after)
+        for norms in (before, after):
+            for number, group in enumerate(self.optimizer.param_groups):
+                if not math.isfinite(norms.groups[number]):
+                    where = self._first_not_finite(group, norms)
+                    raise ClippingError(f"gradient of {where} is not finite; the step was not taken")
+        self._step, self._after = {}, after
+        for number, group in enumerate(self.optimizer.param_groups):
+            name = group["name"]
+            limit = self._limits[name]
+            clipped = limit is not None and before.bounded[number] > limit
+            norms = GroupNorms(before.groups[number], after.groups[number], clipped, limit)
+            self._step[name] = norms
+            if limit is not None and after.bounded[number] > limit * (1.0 + TOLERANCE):
+                self.record.add_violation(name, norms)
+                what = "an entry of size" if self.rules[name].kind == "value" else "a gradient of norm"
                 raise ClippingError(
-                    f"group {name}: the step would use a gradient of norm {norm:.6g}, allowed: {limit:g} "
-                    f"(norm before the clip {float(self._before[name]):.6g}); the step was not taken"
+                    f"group {name}: the step would use {what} {after.bounded[number]:.6g}, allowed: {limit:g} "
+                    f"(norm before the clip {before.groups[number]:.6g}); the step was not taken"
                 )
 
-
-@torch.no_grad()
-def _update_ratio(old: list[Tensor], new: list[Tensor]) -> float:
-    moved = torch.nn.utils.get_total_norm(torch._foreach_sub(list(new), old))
-    return float(moved / torch.nn.utils.get_total_norm(old))
-
-
-def _first_not_finite(group: dict[str, Any]) -> str:
-    for layer, parameter in zip(group["layers"], group["params"], strict=True):
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-            return layer
-    return f"group {group['name']} (its norm overflows)"
-
-
-class NormRecord:
-    """Every norm of every group of a run, from which the certificate is made."""
-
-    def __init__(self, limits: Mapping[str, float | None]) -> None:
-        self.limits = dict(limits)
-        self.violations = 0
-        self.before = {name: array("d") for name in limits}
-        self.after_max = dict.fromkeys(limits, 0.0)
-        self.clipped = dict.fromkeys(limits, 0)
-
-    def add(self, name: str, norms: GroupNorms) -> None:
-        self.before[name].append(norms.before)
-        self.after_max[name] = max(self.after_max[name], norms.after)
-        self.clipped[name] += norms.clipped
-
-    def summary(self) -> dict[str, dict[str, float]]:
-        """Per group: limit (absent without one), updates, clipped share, norms before (mean, p99, max), max after."""
-        result = {}
-        for name, values in self.before.items():
-            norms = np.frombuffer(values) if values else np.zeros(1)
-            row = {
-                "updates": len(values),
-                "clipped_share": self.clipped[name] / max(len(values), 1),
-                "before_mean": float(norms.mean()),
-                "before_p99": float(np.percentile(norms, 99)),
-                "before_max": float(norms.max()),
-                "after_max": self.after_max[name],
+    @torch.no_grad()
+    def _add_updates(self, old: list[Tensor]) -> None:
+        """Put |update| / |weights| and the layers' norms into what the pre-hook measured."""
+        new = [p.detach() for group in self.optimizer.param_groups for p in group["params"]]
+        sizes = [*torch._foreach_norm(torch._foreach_sub(new, old)), *torch._foreach_norm(old)]
+        values = torch.stack(sizes).tolist()
+        moved, weights = values[: len(old)], values[len(old) :]
+        for name, places in self._places.items():
+            layers = {
+                layer: LayerNorms(
+                    _total(self._before.tensors, rows),
+                    _total(self._after.tensors, rows),
+                    _ratio(_total(moved, rows), _total(weights, rows)),
+                )
+                for layer, rows in places.items()
             }
-            if self.limits[name] is not None:
-                row["limit"] = self.limits[name]
-            result[name] = row
-        return result
+            rows = [row for rows in places.values() for row in rows]
+            ratio = _ratio(_total(moved, rows), _total(weights, rows))
+            self._step[name] = replace(self._step[name], update_ratio=ratio, layers=layers)
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "violations": self.violations,
-            "before": {name: torch.tensor(values, dtype=torch.float64) for name, values in self.before.items()},
-            "after_max": dict(self.after_max),
-            "clipped": dict(self.clipped),
-        }
+    def _first_not_finite(self, group: dict[str, Any], norms: _Norms) -> str:
+        rows = [row for rows in self._places[group["name"]].values() for row in rows]
+        for layer, row in zip(group["layers"], sorted(rows), strict=True):
+            if not math.isfinite(norms.tensors[row]):
+                return layer
+        return f"group {group['name']} (its norm overflows)"
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        self.violations = state["violations"]
-        self.before = {name: array("d", values.tolist()) for name, values in state["before"].items()}
-        self.after_max = dict(state["after_max"])
-        self.clipped = dict(state["clipped"])
+
+class _Norms:
+    """Norms of all gradients at one moment: of each tensor, of each group, and what the group's limit bounds.
+
+    On the device as tensors, on the host as numbers. A parameter without a gradient counts as 0.
+    """
+
+    @torch.no_grad()
+    def __init__(self, groups: Sequence[dict[str, Any]], rules: Mapping[str, Rule]) -> None:
+        parameters = [p for group in groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        measured = iter(torch._foreach_norm(gradients) if gradients else ())
+        zero = torch.zeros((), device=parameters[0].device)
+        self.tensors: Any = [zero if p.grad is None else next(measured) for p in parameters]
+        self.groups: Any = []
+        self.bounded: Any = []
+        rows = iter(self.tensors)
+        for group in groups:
+            norm = torch.linalg.vector_norm(torch.stack([next(rows) for _ in group["params"]]))
+            self.groups.append(norm)
+            by_value = rules[group["name"]].kind == "value"
+            self.bounded.append(_largest_entry(group, zero) if by_value else norm)
+
+
+def _to_host(*norms: _Norms) -> None:
+    """Turn all tensors into numbers in one transfer."""
+    parts = [(n, name) for n in norms for name in ("tensors", "groups", "bounded")]
+    values = torch.stack([value for n, name in parts for value in getattr(n, name)]).tolist()
+    for n, name in parts:
+        length = len(getattr(n, name))
+        setattr(n, name, values[:length])
+        values = values[length:]
+
+
+def _largest_entry(group: dict[str, Any], zero: Tensor) -> Tensor:
+    gradients = [p.grad for p in group["params"] if p.grad is not None]
+    return torch.stack([zero, *torch._foreach_norm(gradients, math.inf)]).max()
+
+
+def _places(groups: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[int]]]:
+    """For each group its layers (weights and bias together), and where their tensors stand among the optimiser's."""
+    result: dict[str, dict[str, list[int]]] = {}
+    place = 0
+    for group in groups:
+        layers = result.setdefault(group["name"], {})
+        for name in group["layers"]:
+            layers.setdefault(name.rpartition(".")[0], []).append(place)
+            place += 1
+    return result
+
+
+def _total(norms: Sequence[float], rows: Sequence[int]) -> float:
+    return math.hypot(*(norms[row] for row in rows))
+
+
+def _ratio(moved: float, weights: float) -> float:
+    return moved / weights if weights > 0.0 else 0.0
+

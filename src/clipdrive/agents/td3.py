@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipdrive.agents.augment import random_shift
-from clipdrive.agents.clipping import ClippedOptimizer, GroupNorms, named_groups, require_cover
+from clipdrive.agents.clipping import ClippedOptimizer, GroupNorms, Rule, named_groups, rules_of
 from clipdrive.agents.networks import Actor, Critic, NetworkError, NetworkSpec
+from clipdrive.agents.structure import certified_structure
 from clipdrive.agents.targets import smoothed_action, td3_target
 
 
@@ -60,15 +61,27 @@ class TD3:
         self.critic_target = _frozen_copy(self.critic)
         actor_groups = named_groups(actor_cnn=self.actor.encoder, actor_head=self.actor.head)
         critic_groups = named_groups(
-            critic_cnn=self.critic.encoder, critic_head=[self.critic.q1, self.critic.q2]
+            critic_cnn=self.critic.encoder, critic_head={"q1": self.critic.q1, "q2": self.critic.q2}
         )
-        self.actor_optimizer = _clipped_adam(actor_groups, params.actor_lr, params.clip)
-        self.critic_optimizer = _clipped_adam(critic_groups, params.critic_lr, params.clip)
-        require_cover([self.actor, self.critic], [o.optimizer for o in self.optimizers])
+        rules = rules_of(params)
+        self.actor_optimizer = _clipped_adam(actor_groups, params.actor_lr, rules)
+        self.critic_optimizer = _clipped_adam(critic_groups, params.critic_lr, rules)
+        self.structure()
 
     @property
     def optimizers(self) -> tuple[ClippedOptimizer, ClippedOptimizer]:
         return self.actor_optimizer, self.critic_optimizer
+
+    def structure(self) -> dict[str, int]:
+        """What is certified of the structure (see `certified_structure`); raises GroupError where it is not sound."""
+        trained = {"actor": self.actor, "critic": self.critic}
+        targets = {"actor_target": self.actor_target, "critic_target": self.critic_target}
+        return certified_structure(trained, targets, [clipped.optimizer for clipped in self.optimizers])
+
+    @torch.no_grad()
+    def q_values(self, frames: Tensor, states: Tensor, actions: Tensor) -> Tensor:
+        """Q1 (B,) of actions (B, A) in frames (B, C, H, W) and states (B, S)."""
+        return self.critic.first(self.critic.encoder(frames), states, actions)
 
     @torch.no_grad()
     def act(self, frames: Tensor, state: Tensor) -> Tensor:
@@ -176,8 +189,8 @@ class TD3:
             raise NetworkError(f"the weights are of another network: {first}") from error
 
 
-def _clipped_adam(groups: list[dict[str, Any]], lr: float, clip: Any) -> ClippedOptimizer:
-    limits = {group["name"]: getattr(clip, group["name"]) for group in groups}
+def _clipped_adam(groups: list[dict[str, Any]], lr: float, rules: Mapping[str, Rule]) -> ClippedOptimizer:
+    limits = {group["name"]: rules[group["name"]] for group in groups}
     return ClippedOptimizer(torch.optim.Adam(groups, lr=lr, fused=True), limits)
 
 
@@ -197,7 +210,11 @@ def _critic_scalars(loss: Tensor, q1: Tensor, q2: Tensor, target: Tensor) -> dic
     return {
         "critic_loss": loss.detach(),
         "q1_mean": q1.mean(),
+        "q1_min": q1.min(),
+        "q1_max": q1.max(),
         "q2_mean": q2.mean(),
+        "q2_min": q2.min(),
+        "q2_max": q2.max(),
         "q_abs_max": torch.maximum(q1.abs().max(), q2.abs().max()),
         "q_gap_mean": (q1 - q2).abs().mean(),
         "target_mean": target.mean(),

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from clipdrive.agents.td3 import TD3, Update
+from clipdrive.training.returns import ReturnWatch
 
 CRITIC_COLUMNS = (
     "critic_loss",
     "q1_mean",
+    "q1_min",
+    "q1_max",
     "q2_mean",
+    "q2_min",
+    "q2_max",
     "q_abs_max",
     "q_gap_mean",
     "target_mean",
@@ -41,13 +48,37 @@ EPISODE_COLUMNS = (
     "spawn_y_m",
     "end_x_m",
     "end_y_m",
+    "q_mean",
+    "return_mc_mean",
 )
 LAST_EPISODES = 20
 LAST_ROWS = 50
+DEAD_AFTER = 100  # actor steps over which the means say that the actor is dead
+DEAD_SATURATED_SHARE = 0.9
+DEAD_NORM = 0.01  # of the actor's gradient before the clip; healthy: 0.2 and more
 
 
 def group_names(agent: TD3) -> list[str]:
     return [group["name"] for clipped in agent.optimizers for group in clipped.optimizer.param_groups]
+
+
+def layer_names(agent: TD3) -> list[str]:
+    return [layer for clipped in agent.optimizers for layer in clipped.layers]
+
+
+def layer_columns(agent: TD3) -> list[str]:
+    return ["update", *(f"{kind}.{layer}" for layer in layer_names(agent) for kind in LAYER_COLUMNS)]
+
+
+def layer_row(update: Update, number: int) -> dict[str, float]:
+    """The norms and |update| / |weights| of each layer that this update stepped."""
+    row: dict[str, float] = {"update": number}
+    for norms in update.norms.values():
+        for layer, measured in (norms.layers or {}).items():
+            row[f"norm_before.{layer}"] = measured.before
+            row[f"norm_after.{layer}"] = measured.after
+            row[f"update_ratio.{layer}"] = measured.update_ratio
+    return row
 
 
 def update_columns(agent: TD3) -> list[str]:
@@ -55,31 +86,47 @@ def update_columns(agent: TD3) -> list[str]:
     return ["update", "env_step", *CRITIC_COLUMNS, *ACTOR_COLUMNS, "lr_factor", "exploration_noise", *groups]
 
 
+LAYER_COLUMNS = ("norm_before", "norm_after", "update_ratio")
 GROUP_COLUMNS = ("norm_before", "norm_after", "clipped", "update_ratio")
 
 
 class UpdateMeter:
-    """Follows every update: what the next log row needs, and the whole run's Q bound and last rows."""
+    """Follows every update: what the next log row needs, the whole run's Q bound, and whether the actor lives."""
 
     def __init__(self, q_bound: float) -> None:
         self.q_bound = q_bound
         self.q_abs_max = 0.0
         self.bound_passed_updates = 0
+        self.dead_actor_updates = 0
         self.rows: deque[dict[str, float]] = deque(maxlen=LAST_ROWS)
+        self.scalars: dict[str, float] = {}
+        self._actor: deque[tuple[float, float]] = deque(maxlen=DEAD_AFTER)
         self._clipped: dict[str, list[int]] = {}
 
     def add(self, update: Update) -> None:
-        q_abs = float(update.scalars["q_abs_max"])
+        values = torch.stack(list(update.scalars.values())).tolist()  # one transfer from the device
+        self.scalars = dict(zip(update.scalars, values, strict=True))
+        q_abs = self.scalars["q_abs_max"]
         self.q_abs_max = max(self.q_abs_max, q_abs)
         self.bound_passed_updates += q_abs > self.q_bound
         for name, norms in update.norms.items():
             counts = self._clipped.setdefault(name, [0, 0])
             counts[0] += norms.clipped
             counts[1] += 1
+        if "saturated_share" in self.scalars:
+            norm = math.hypot(*(n.before for name, n in update.norms.items() if name.startswith("actor")))
+            self._actor.append((self.scalars["saturated_share"], norm))
+            self.dead_actor_updates += self._actor_is_dead()
+
+    def _actor_is_dead(self) -> bool:
+        if len(self._actor) < DEAD_AFTER:
+            return False
+        saturated, norm = np.mean(self._actor, axis=0)
+        return bool(saturated > DEAD_SATURATED_SHARE and norm < DEAD_NORM)
 
     def row(self, update: Update, extra: Mapping[str, float]) -> dict[str, float]:
         """The log row of this update; the clipped shares are those since the last row."""
-        row: dict[str, float] = dict(extra) | {name: float(value) for name, value in update.scalars.items()}
+        row: dict[str, float] = dict(extra) | self.scalars
         for name, norms in update.norms.items():
             row[f"norm_before.{name}"] = norms.before
             row[f"norm_after.{name}"] = norms.after
@@ -95,6 +142,8 @@ class UpdateMeter:
         return {
             "q_abs_max": self.q_abs_max,
             "bound_passed_updates": self.bound_passed_updates,
+            "dead_actor_updates": self.dead_actor_updates,
+            "actor": list(self._actor),
             "rows": list(self.rows),
             "clipped": self._clipped,
         }
@@ -102,20 +151,23 @@ class UpdateMeter:
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.q_abs_max = state["q_abs_max"]
         self.bound_passed_updates = state["bound_passed_updates"]
+        self.dead_actor_updates = state["dead_actor_updates"]
+        self._actor = deque(state["actor"], maxlen=DEAD_AFTER)
         self.rows = deque(state["rows"], maxlen=LAST_ROWS)
         self._clipped = state["clipped"]
 
 
 def certificate(agent: TD3) -> dict[str, Any]:
-    """Per group what its gradients did (`gradient`), and over all the violations of a limit (`certificate`)."""
+    """Per group what its gradients did (`gradient`); over all the violations and the structure (`certificate`)."""
     records = [clipped.record for clipped in agent.optimizers]
     groups = {name: row for record in records for name, row in record.summary().items()}
     violations = sum(record.violations for record in records)
-    return {"gradient": groups, "certificate": {"updates": agent.updates, "violations": violations}}
+    counts = {"updates": agent.updates, "violations": violations}
+    return {"gradient": groups, "certificate": counts | agent.structure()}
 
 
 def summary(
-    agent: TD3, meter: UpdateMeter, episodes: list[dict[str, Any]], env_steps: int
+    agent: TD3, meter: UpdateMeter, returns: ReturnWatch, episodes: list[dict[str, Any]], env_steps: int
 ) -> dict[str, Any]:
     """The train stage's metrics. `episodes` are the last rows of the episode log."""
 
@@ -135,11 +187,13 @@ def summary(
             "target_mean_last": last("target_mean"),
             "td_error_mean_last": last("td_error_mean"),
             "td_error_p99_last": last("td_error_p99"),
-        },
+        }
+        | returns.summary(),
         "loss": {"critic_last": last("critic_loss"), "actor_last": last("actor_loss")},
         "actor": {
             "action_abs_mean_last": last("action_abs_mean"),
             "saturated_share_last": last("saturated_share"),
+            "dead_updates": meter.dead_actor_updates,
         },
     } | certificate(agent)
     if episodes:

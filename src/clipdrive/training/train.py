@@ -29,15 +29,19 @@ from clipdrive.experience.memory import ReplayMemory, Transitions
 from clipdrive.params import Params, params_as_values
 from clipdrive.progress import Progress
 from clipdrive.training.checkpoint import CheckpointFolder, run_key, state_folder
+from clipdrive.training.events import EventFiles
 from clipdrive.training.logs import CsvLog
 from clipdrive.training.metrics import (
     EPISODE_COLUMNS,
     LAST_EPISODES,
     UpdateMeter,
     certificate,
+    layer_columns,
+    layer_row,
     summary,
     update_columns,
 )
+from clipdrive.training.returns import EpisodeTrace, ReturnWatch
 
 STATE_SIZE, ACTION_SIZE = 3, 2
 
@@ -65,7 +69,7 @@ def train(params: Params, episodes: Path, agent_folder: Path, run_folder: Path) 
         run.learn_before_driving()
         run.drive_and_learn()
     except ClippingError as error:
-        raise TrainError(f"{error}; the certificate is in {run.write_failure(key)}") from error
+        raise run.failure(error, key) from error
     finally:
         run.close()
     metrics = run.write(agent_folder, run_folder)
@@ -91,6 +95,11 @@ class _Run:
         self.sampling_rng = np.random.default_rng([params.seed, TRAIN, 0])
         self.noise_rng = np.random.default_rng([params.seed, TRAIN, 1])
         self.meter = UpdateMeter(largest_reward(params.reward) / (1.0 - params.gamma))
+        self.returns = ReturnWatch(params.gamma)
+        self.events: EventFiles | None = None
+        self.stopped = False
+        self._said: list[str] = []
+        self._failed: tuple[int, Batch] | None = None
         self.env_steps = 0
         self.episode = 0
         self.last_episodes: deque[dict[str, Any]] = deque(maxlen=LAST_EPISODES)
@@ -105,9 +114,12 @@ class _Run:
         state = self.checkpoint.load(self.memory)
         self._saved_at = (0, 0)
         folder = self.checkpoint.folder
-        offsets = state["offsets"] if state else (None, None)
+        offsets = state["offsets"] if state else (None, None, None)
         self.update_log = CsvLog(folder / "updates.csv", update_columns(self.agent), offsets[0])
         self.episode_log = CsvLog(folder / "episodes.csv", EPISODE_COLUMNS, offsets[1])
+        self.layer_log = CsvLog(folder / "layers.csv", layer_columns(self.agent), offsets[2])
+        if self.params.train.tensorboard:
+            self.events = EventFiles(state_folder() / "tensorboard" / folder.name, offsets[0] or 0)
         if state:
             self._load_state(state)
             self.progress.advance(self.agent.updates, "taken up from the checkpoint")
@@ -121,17 +133,17 @@ class _Run:
             self.memory.add_episode(episode)
 
     def learn_before_driving(self) -> None:
-        while self.agent.updates < self.params.train.updates_before_driving:
+        while self.agent.updates < self.params.train.updates_before_driving and not self.stopped:
             self._update()
             if self.agent.updates - self._saved_at[1] >= self.params.train.checkpoint_every_steps:
                 self._save()
 
     def drive_and_learn(self) -> None:
         params = self.params
-        if self.env_steps >= params.train.env_steps:
+        if self.env_steps >= params.train.env_steps or self.stopped:
             return
         self.env = DriveEnv(params, tracks="training", stream=TRAIN)
-        while self.env_steps < params.train.env_steps:
+        while self.env_steps < params.train.env_steps and not self.stopped:
             self._drive_episode()
             due = self.env_steps - self._saved_at[0] >= params.train.checkpoint_every_steps
             chained = params.spawn.kind == "last" and self.episode % params.tracks.episodes_per_load != 0
@@ -143,18 +155,20 @@ class _Run:
         first = info
         self.memory.begin(self._frame(observation), observation["state"])
         total, speeds, offsets = 0.0, [], []
-        steps, done = 0, False
-        while not done and self.env_steps < self.params.train.env_steps:
-            action = self._explore(observation)
+        steps, done, terminated, trace = 0, False, False, EpisodeTrace()
+        while not done and self.env_steps < self.params.train.env_steps and not self.stopped:
+            action, before = self._explore(observation), observation
             observation, reward, terminated, truncated, info = self.env.step(action)
             self.memory.add(action, reward, terminated, self._frame(observation), observation["state"])
+            trace.add(before, action, reward)
             self.env_steps += 1
             steps, done = steps + 1, terminated or truncated
             total += reward
             speeds.append(info["speed_mps"])
             offsets.append(abs(info["offset_m"]))
-            while self.agent.updates < self._updates_due():
+            while self.agent.updates < self._updates_due() and not self.stopped:
                 self._update()
+        watched = self._watch_return(trace, observation, terminated) if done else {}
         row = {
             "episode": self.episode,
             "env_step": self.env_steps,
@@ -173,7 +187,7 @@ class _Run:
             "spawn_y_m": float(first["y_m"]),
             "end_x_m": float(info["x_m"]),
             "end_y_m": float(info["y_m"]),
-        }
+        } | watched
         self.episode_log.add(row)
         self.last_episodes.append(row)
         self.episode += 1
@@ -182,10 +196,26 @@ class _Run:
         train = self.params.train
         return train.updates_before_driving + int(self.env_steps * train.updates_per_step)
 
+    def _watch_return(
+        self, trace: EpisodeTrace, observation: dict[str, np.ndarray], terminated: bool
+    ) -> dict[str, float]:
+        def q_of(observations: list[dict[str, np.ndarray]], actions: list[np.ndarray]) -> np.ndarray:
+            given = torch.from_numpy(np.stack(actions)).to(self.device)
+            return self.agent.q_values(*self._tensors(observations), given).cpu().numpy()
+
+        last = None if terminated else (observation, self._action(observation))
+        return self.returns.add(trace, q_of, last)
+
+    def _tensors(self, observations: list[dict[str, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
+        arrays = (np.stack([o[name] for o in observations]) for name in ("frames", "state"))
+        frames, states = (torch.from_numpy(array).to(self.device) for array in arrays)
+        return frames, states
+
+    def _action(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        return self.agent.act(*self._tensors([observation]))[0].cpu().numpy()
+
     def _explore(self, observation: dict[str, np.ndarray]) -> np.ndarray:
-        frames = torch.from_numpy(observation["frames"])[None].to(self.device)
-        state = torch.from_numpy(observation["state"])[None].to(self.device)
-        action = self.agent.act(frames, state)[0].cpu().numpy()
+        action = self._action(observation)
         noise = self.noise_rng.normal(0.0, self._exploration_noise(), ACTION_SIZE)
         return np.clip(action + noise, -1.0, 1.0).astype(np.float32)
 
@@ -204,12 +234,13 @@ class _Run:
     def _update(self) -> None:
         factor = self._lr_factor()
         self.agent.set_learning_rates(factor)
-        logged = (self.agent.updates + 1) % self.params.train.log_every_updates == 0
+        number, train = self.agent.updates + 1, self.params.train
+        logged, detailed = number % train.log_every_updates == 0, number % train.detail_every_updates == 0
         batch = self._batch(self.memory.sample(self.params.batch_size, self.sampling_rng))
         try:
-            update = self.agent.update(batch, measure_update=logged)
+            update = self.agent.update(batch, measure_update=logged or detailed)
         except ClippingError:
-            self._failed_batch = batch
+            self._failed = (number, batch)
             raise
         self.meter.add(update)
         if logged:
@@ -219,8 +250,33 @@ class _Run:
                 "lr_factor": factor,
                 "exploration_noise": self._exploration_noise(),
             }
-            self.update_log.add(self.meter.row(update, extra))
-        self.progress.advance(1, f"Q {float(update.scalars['q1_mean']):.2f}, {self.env_steps} steps driven")
+            self._log(self.update_log, self.meter.row(update, extra))
+        if detailed:
+            self._log(self.layer_log, layer_row(update, number))
+        self.progress.advance(1, f"Q {self.meter.scalars['q1_mean']:.2f}, {self.env_steps} steps driven")
+        self._watch()
+
+    def _log(self, log: CsvLog, row: dict[str, float]) -> None:
+        log.add(row)
+        if self.events is not None:
+            self.events.add(row)
+
+    def _watch(self) -> None:
+        """Say once what is ill with Q or the actor, and end the training there where the params say so."""
+        meter, train, update = self.meter, self.params.train, self.agent.updates
+        q_passed, dead = meter.bound_passed_updates > 0, meter.dead_actor_updates > 0
+        if q_passed and "q" not in self._said:
+            self._said.append("q")
+            self.progress.say(
+                f"|Q| is {meter.q_abs_max:.4g} at update {update} and passed its bound R_max / (1 - gamma) = "
+                f"{meter.q_bound:.4g}: the critic has diverged"
+            )
+        if dead and "actor" not in self._said:
+            self._said.append("actor")
+            self.progress.say(f"the actor is dead at update {update}: its tanh is saturated and its gradient gone")
+        if (q_passed and train.stop_on_q_bound) or (dead and train.stop_on_dead_actor):
+            self.stopped = True
+            self.progress.say(f"training ends at update {update}, as the params say, with what it has")
 
     def _batch(self, transitions: Transitions) -> Batch:
         def tensor(array: np.ndarray) -> torch.Tensor:
@@ -231,18 +287,18 @@ class _Run:
     def _frame(self, observation: dict[str, np.ndarray]) -> np.ndarray:
         return observation["frames"][-self.colors :]  # the newest of the stack, (C, H, W)
 
-    _failed_batch: Batch | None = None
-
     def _save(self) -> None:
         state = {
             "agent": self.agent.state(),
             "meter": self.meter.state(),
+            "returns": self.returns.state(),
+            "said": self._said,
             "env_steps": self.env_steps,
             "episode": self.episode,
             "last_episodes": list(self.last_episodes),
             "sampling_rng": self.sampling_rng.bit_generator.state,
             "noise_rng": self.noise_rng.bit_generator.state,
-            "offsets": (self.update_log.offset(), self.episode_log.offset()),
+            "offsets": tuple(log.offset() for log in (self.update_log, self.episode_log, self.layer_log)),
         }
         self.checkpoint.save(state, self.memory)
         self._saved_at = (self.env_steps, self.agent.updates)
@@ -250,6 +306,8 @@ class _Run:
     def _load_state(self, state: dict[str, Any]) -> None:
         self.agent.load_state(state["agent"])
         self.meter.load_state(state["meter"])
+        self.returns.load_state(state["returns"])
+        self._said = state["said"]
         self.env_steps, self.episode = state["env_steps"], state["episode"]
         self.last_episodes.extend(state["last_episodes"])
         self.sampling_rng.bit_generator.state = state["sampling_rng"]
@@ -258,26 +316,32 @@ class _Run:
 
     def close(self) -> None:
         self.progress.close()
+        if self.events is not None:
+            self.events.close()
         if self.env is not None:
             self.env.close()
 
-    def write_failure(self, key: str) -> Path:
-        """Keep the certificate, and the batch, of a run that had to stop."""
+    def failure(self, error: ClippingError, key: str) -> TrainError:
+        """Keep the certificate, and the batch, of a run that had to stop; the error that says where they are."""
         folder = state_folder() / "failures" / key
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(certificate(self.agent), indent=2)
         (folder / "certificate.json").write_text(text + "\n", encoding="utf-8")
-        if self._failed_batch is not None:
-            torch.save(vars(self._failed_batch), folder / "batch.pt")
-        return folder / "certificate.json"
+        number, batch = self._failed
+        torch.save(vars(batch), folder / "batch.pt")
+        return TrainError(
+            f"update {number}: {error}; its batch is in {folder / 'batch.pt'}, "
+            f"the certificate is in {folder / 'certificate.json'}"
+        )
 
     def write(self, agent_folder: Path, run_folder: Path) -> dict[str, Any]:
         self.update_log.close()
         self.episode_log.close()
-        metrics = summary(self.agent, self.meter, list(self.last_episodes), self.env_steps)
+        self.layer_log.close()
+        metrics = summary(self.agent, self.meter, self.returns, list(self.last_episodes), self.env_steps)
         write_agent(agent_folder, self.agent, asdict(self.params.camera))
         run_folder.mkdir(parents=True, exist_ok=True)
-        for name in ("updates.csv", "episodes.csv"):
+        for name in ("updates.csv", "episodes.csv", "layers.csv"):
             shutil.copyfile(self.checkpoint.folder / name, run_folder / name)
         text = json.dumps(metrics, indent=2, allow_nan=False)
         (run_folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
