@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipdrive.agents.augment import random_shift
+from clipdrive.agents.augment import mirrored, random_shift
 from clipdrive.agents.networks import Actor, Critic, NetworkError, NetworkSpec
 from clipdrive.agents.targets import smoothed_action, td3_target
 from clipdrive.agents.td3 import TD3, Batch
@@ -215,3 +215,22 @@ def test_random_shift_is_a_shift_within_the_bound():
         dy, dx = centre // 10 - 5, centre % 10 - 5
         assert torch.equal(image[3:7, 3:7], frames[0, 0, 3 + dy : 7 + dy, 3 + dx : 7 + dx])
     assert len(offsets) > 10 and max(max(map(abs, o)) for o in offsets) == 2
+
+
+def test_a_mirrored_sample_is_flipped_with_its_steering_and_the_other_half_is_left_alone():
+    plain = batch(size=5)
+    seen = mirrored(plain)
+    for name in ("frames", "next_frames"):
+        assert np.array_equal(getattr(seen, name)[:2].numpy(), getattr(plain, name)[:2].numpy()[..., ::-1])
+        assert torch.equal(getattr(seen, name)[2:], getattr(plain, name)[2:])
+    assert seen.actions[:2].tolist() == [[-steer, throttle] for steer, throttle in plain.actions[:2].tolist()]
+    for name in ("states", "next_states"):
+        speed, steer, throttle = getattr(seen, name)[0].tolist()
+        assert [speed, -steer, throttle] == getattr(plain, name)[0].tolist()
+    assert torch.equal(seen.rewards, plain.rewards) and torch.equal(seen.actions[2:], plain.actions[2:])
+    assert torch.equal(mirrored(seen).frames, plain.frames) and torch.equal(mirrored(seen).states, plain.states)
+
+
+def test_the_mirror_is_used_by_param():
+    targets = [agent(mirror=wanted).update(batch()).scalars["q1_mean"] for wanted in (False, True)]
+    assert targets[0] != targets[1]

@@ -47,6 +47,14 @@ def test_values_round_trip_through_plain_values(values: dict) -> None:
     assert params_from(params_as_values(params)) == params
 
 
+def test_a_mirror_is_refused_where_the_road_has_two_unequal_sides(values: dict) -> None:
+    values["tracks"]["follow"], values["mirror"] = "lane", True
+    with pytest.raises(ParamsError, match="^mirror: got true with tracks.follow: lane, allowed: false"):
+        params_from(values)
+    values["mirror"] = False
+    assert params_from(values).tracks.follow == "lane"
+
+
 def test_a_whole_number_will_do_for_a_float_but_not_the_other_way(values: dict) -> None:
     values["clip"]["actor_cnn"] = 2
     assert isinstance(params_from(values).clip.actor_cnn, float)

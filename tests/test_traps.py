@@ -80,6 +80,7 @@ LEARNING = {
     "actor_init_scale": 1.0,
     "saturation_penalty": 30.0,
     "image_shift_px": 2,
+    "mirror": False,
     "camera__stack": 2,
     "clip__critic_cnn": 0.1,
     "clip__critic_head": 0.1,

@@ -212,6 +212,7 @@ class Params:
     actor_init_scale: Annotated[float, Range(0.0, 1.0, open_low=True)]
     saturation_penalty: Annotated[float, NOT_NEGATIVE]
     image_shift_px: Annotated[int, Range(0, 32)]
+    mirror: bool
     tracks: Tracks
     camera: CameraParams
     vehicle: VehicleParams
@@ -247,7 +248,10 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 
 def params_from(values: Any) -> Params:
     """Build Params from nested plain values (as YAML or JSON give them); raises ParamsError."""
-    return _section(Params, values, "")
+    params = _section(Params, values, "")
+    if params.mirror and params.tracks.follow == "lane":
+        raise ParamsError("mirror: got true with tracks.follow: lane, allowed: false (a mirror swaps the lanes)")
+    return params
 
 
 def params_as_values(params: Params) -> dict[str, Any]:

@@ -1,10 +1,45 @@
-"""Random shift of images, as in DrQ (Kostrikov et al. 2020)."""
+"""What makes more of each sample: a mirror, and a random shift of images as in DrQ (Kostrikov et al. 2020)."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from clipdrive.agents.td3 import Batch
+
+STEER = 0  # its place in an action
+LAST_STEER = 1  # its place in a state
+
+
+def mirrored(batch: Batch) -> Batch:
+    """The batch with the first half of its samples seen in a mirror: frames flipped, steering negated.
+
+    Right for a task that looks the same from both sides of the road: the rewards stay. Samples are drawn independently,
+    so the first half is as good as a random one.
+    """
+    half = len(batch.rewards) // 2
+
+    def flipped(frames: Tensor) -> Tensor:
+        return torch.cat([frames[:half].flip(-1), frames[half:]])
+
+    def negated(values: Tensor, column: int) -> Tensor:
+        values = values.clone()
+        values[:half, column] *= -1.0
+        return values
+
+    return replace(
+        batch,
+        frames=flipped(batch.frames),
+        next_frames=flipped(batch.next_frames),
+        states=negated(batch.states, LAST_STEER),
+        next_states=negated(batch.next_states, LAST_STEER),
+        actions=negated(batch.actions, STEER),
+    )
 
 
 def random_shift(frames: Tensor, pixels: int, generator: torch.Generator) -> Tensor:

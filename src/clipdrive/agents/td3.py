@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipdrive.agents.augment import random_shift
+from clipdrive.agents.augment import mirrored, random_shift
 from clipdrive.agents.clipping import ClippedOptimizer, GroupNorms, Rule, named_groups, rules_of
 from clipdrive.agents.networks import Actor, Critic, NetworkError, NetworkSpec
 from clipdrive.agents.structure import certified_structure
@@ -99,6 +99,8 @@ class TD3:
         Raises ClippingError, before any weight of that step changes.
         """
         params = self.params
+        if params.mirror:
+            batch = mirrored(batch)
         frames = self._augmented(batch.frames)
         target = self._target(batch)
 
