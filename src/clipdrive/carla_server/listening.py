@@ -65,9 +65,9 @@ class Listener:
 
     def _make_room(self) -> None:
         """No file descriptor is left: close a connection that never spoke, or else the one that waits."""
+        log.warning("port %d: no file descriptor is left", self.port)
         if self._evict():
             return
-        self._warn()
         os.close(self.spare)
         with contextlib.suppress(OSError):
             self.socket.accept()[0].close()
@@ -88,8 +88,15 @@ class Listener:
             self.warn_again_s = now + WARN_EVERY_S
             log.warning(
                 "port %d has %d connections, the most it takes: %d closed so far, first those that never spoke",
-                self.port, len(self.connections), self.turned_away,
+                self.port, self.most_connections, self.turned_away,
             )  # fmt: skip
+
+    def close(self) -> None:
+        """Close the listening socket and all connections that it made."""
+        for connection in tuple(self.connections):
+            connection.close()
+        self.socket.close()
+        os.close(self.spare)
 
     def forget(self, connection: Connection) -> None:
         self.connections.pop(connection, None)

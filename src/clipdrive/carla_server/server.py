@@ -83,6 +83,12 @@ class Server:
         self.loop.stop_on_signals()
         self.loop.run()
 
+    def close(self) -> None:
+        """Close every socket; for a server that is not run."""
+        for listener in (self.rpc.listener, self.streams.listener):
+            listener.close()
+        self.loop.selector.close()
+
     # ---- ticks ----
 
     def _tick_cue(self, connection: RpcConnection, message_id: int) -> bytes | None:
