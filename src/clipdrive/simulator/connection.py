@@ -68,7 +68,11 @@ def make_synchronous(world: carla.World, step_s: float) -> None:
 
 
 def destroy_leftovers(client: carla.Client, world: carla.World, role_name: str) -> None:
-    """Destroy what a killed client of ours left behind in a server that lives on: actors of our role name."""
+    """Destroy what a killed client of ours left behind in a server that lives on: actors of our role name.
+
+    The world must be synchronous. It is ticked first: the client knows the actors of the last tick that it saw.
+    """
+    world.tick()
     ours = [actor for actor in world.get_actors() if actor.attributes.get("role_name") == role_name]
     ours.sort(key=lambda actor: not actor.type_id.startswith("sensor."))
     if ours:
