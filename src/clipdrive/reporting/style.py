@@ -18,6 +18,7 @@ ENDING_COLORS = {
     "lap": "#2e7d32",
     "time_limit": "#2471a3",
     "run_end": "#aab2bd",
+    "server_fault": "#7d8590",
     "stuck": "#d68910",
     "off_road": "#c0392b",
     "collision": "#7d3c98",

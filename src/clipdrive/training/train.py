@@ -28,6 +28,8 @@ from clipdrive.experience.episodes import EpisodeError, read_episodes
 from clipdrive.experience.memory import ReplayMemory, Transitions
 from clipdrive.params import Params, params_as_values
 from clipdrive.progress import Progress
+from clipdrive.simulator.errors import ServerFault, ServerLost
+from clipdrive.simulator.supervisor import until_done
 from clipdrive.training.checkpoint import CheckpointFolder, run_key, state_folder
 from clipdrive.training.events import EventFiles
 from clipdrive.training.logs import CsvLog
@@ -54,7 +56,8 @@ def train(params: Params, episodes: Path, agent_folder: Path, run_folder: Path) 
     """Train on the episodes in `episodes`; write the agent and the run's logs and metrics; return the metrics.
 
     Raises TrainError when a gradient breaks its limit or is not finite (the certificate goes to the failure folder),
-    EpisodeError for a bad input, CheckpointError for a damaged checkpoint.
+    EpisodeError for a bad input, CheckpointError for a damaged checkpoint. When the simulator is lost for good, the
+    checkpoint is written first.
     """
     prepare_torch(params.train.torch_threads)
     values = params_as_values(params)
@@ -70,6 +73,9 @@ def train(params: Params, episodes: Path, agent_folder: Path, run_folder: Path) 
         run.drive_and_learn()
     except ClippingError as error:
         raise run.failure(error, key) from error
+    except ServerLost as error:
+        run.save()
+        raise TrainError(f"{error}; the same command goes on from the checkpoint that was written") from error
     finally:
         run.close()
     metrics = run.write(agent_folder, run_folder)
@@ -102,6 +108,8 @@ class _Run:
         self._failed: tuple[int, Batch] | None = None
         self.env_steps = 0
         self.episode = 0
+        self.faults = {"restarts": 0, "truncated_episodes": 0}
+        self._restarts_counted = 0
         self.last_episodes: deque[dict[str, Any]] = deque(maxlen=LAST_EPISODES)
         self.total_updates = params.train.updates_before_driving + int(
             params.train.env_steps * params.train.updates_per_step
@@ -136,7 +144,7 @@ class _Run:
         while self.agent.updates < self.params.train.updates_before_driving and not self.stopped:
             self._update()
             if self.agent.updates - self._saved_at[1] >= self.params.train.checkpoint_every_steps:
-                self._save()
+                self.save()
 
     def drive_and_learn(self) -> None:
         params = self.params
@@ -148,17 +156,22 @@ class _Run:
             due = self.env_steps - self._saved_at[0] >= params.train.checkpoint_every_steps
             chained = params.spawn.kind == "last" and self.episode % params.tracks.episodes_per_load != 0
             if due and not chained:  # the next link of a chain would need the simulator's memory
-                self._save()
+                self.save()
 
     def _drive_episode(self) -> None:
-        observation, info = self.env.reset(options={"episode": self.episode})
+        observation, info = until_done(lambda: self.env.reset(options={"episode": self.episode}))
         first = info
         self.memory.begin(self._frame(observation), observation["state"])
         total, speeds, offsets = 0.0, [], []
         steps, done, terminated, trace = 0, False, False, EpisodeTrace()
         while not done and self.env_steps < self.params.train.env_steps and not self.stopped:
             action, before = self._explore(observation), observation
-            observation, reward, terminated, truncated, info = self.env.step(action)
+            try:
+                observation, reward, terminated, truncated, info = self.env.step(action)
+            except ServerFault:
+                self.faults["truncated_episodes"] += 1
+                info = info | {"ending": "server_fault"}
+                break
             self.memory.add(action, reward, terminated, self._frame(observation), observation["state"])
             trace.add(before, action, reward)
             self.env_steps += 1
@@ -168,6 +181,9 @@ class _Run:
             offsets.append(abs(info["offset_m"]))
             while self.agent.updates < self._updates_due() and not self.stopped:
                 self._update()
+        self._count_restarts()
+        if steps == 0:
+            return  # nothing of it was received: the same episode again
         watched = self._watch_return(trace, observation, terminated) if done else {}
         row = {
             "episode": self.episode,
@@ -191,6 +207,11 @@ class _Run:
         self.episode_log.add(row)
         self.last_episodes.append(row)
         self.episode += 1
+
+    def _count_restarts(self) -> None:
+        if self.env is not None:
+            self.faults["restarts"] += self.env.restarts - self._restarts_counted
+            self._restarts_counted = self.env.restarts
 
     def _updates_due(self) -> int:
         train = self.params.train
@@ -287,7 +308,9 @@ class _Run:
     def _frame(self, observation: dict[str, np.ndarray]) -> np.ndarray:
         return observation["frames"][-self.colors :]  # the newest of the stack, (C, H, W)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the checkpoint; the memory must stand at an episode's end."""
+        self._count_restarts()
         state = {
             "agent": self.agent.state(),
             "meter": self.meter.state(),
@@ -295,6 +318,7 @@ class _Run:
             "said": self._said,
             "env_steps": self.env_steps,
             "episode": self.episode,
+            "faults": self.faults,
             "last_episodes": list(self.last_episodes),
             "sampling_rng": self.sampling_rng.bit_generator.state,
             "noise_rng": self.noise_rng.bit_generator.state,
@@ -308,7 +332,7 @@ class _Run:
         self.meter.load_state(state["meter"])
         self.returns.load_state(state["returns"])
         self._said = state["said"]
-        self.env_steps, self.episode = state["env_steps"], state["episode"]
+        self.env_steps, self.episode, self.faults = state["env_steps"], state["episode"], state["faults"]
         self.last_episodes.extend(state["last_episodes"])
         self.sampling_rng.bit_generator.state = state["sampling_rng"]
         self.noise_rng.bit_generator.state = state["noise_rng"]
@@ -339,6 +363,7 @@ class _Run:
         self.episode_log.close()
         self.layer_log.close()
         metrics = summary(self.agent, self.meter, self.returns, list(self.last_episodes), self.env_steps)
+        metrics["faults"] = self.faults
         write_agent(agent_folder, self.agent, asdict(self.params.camera))
         run_folder.mkdir(parents=True, exist_ok=True)
         for name in ("updates.csv", "episodes.csv", "layers.csv"):
