@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -35,7 +36,12 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="clipdrive-carla-server",
         description="A small server that speaks CARLA 0.9.16's protocol: any program written for the carla "
-        "package 0.9.16 can connect. When it is ready, it prints one line that ends in HOST:PORT.",
+        "package 0.9.16 can connect. When it is ready, it prints one line on stdout that ends in HOST:PORT; "
+        "everything else goes to stderr.",
+        epilog="Two ports are used: PORT for calls and PORT + 1 (or any free one, where that is taken) for what "
+        "sensors send; clients find the second by themselves. SIGINT and SIGTERM end the server with exit code 0. "
+        "Exit code 1: the port is taken or the map cannot be loaded; 2: wrong arguments; stderr says which in one "
+        "sentence.",
     )
     result.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     result.add_argument("--port", type=_port, default=2000, help="RPC port, 0 = any free one (default: %(default)s)")
@@ -45,7 +51,11 @@ def parser() -> argparse.ArgumentParser:
         help="a folder of .xodr files to offer as maps by their names; may be given again",
     )  # fmt: skip
     result.add_argument("--stop-with-parent", action="store_true", help="end when stdin is closed or the parent ends")
-    result.add_argument("-v", "--verbose", action="count", default=0, help="say what happens; twice: every call")
+    result.add_argument(
+        "-v", "--verbose", action="count", default=0,
+        help="say on stderr who connects, listens and leaves, what is loaded, spawned and destroyed, which calls a "
+        "client makes, and which fail and why; -vv: every call with its arguments",
+    )  # fmt: skip
     result.add_argument(
         "--compile-only", action="store_true", help="compile what is compiled once per installation, and end"
     )
@@ -59,6 +69,7 @@ def _leave(*_: object) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until it is told to stop; returns the exit code."""
+    parent_id = os.getppid()  # at once: the parent may end while we start
     options = parser().parse_args(arguments)
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(options.verbose, 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -74,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         server = Server(
             ServerOptions(
-                options.host, options.port, options.map, tuple(options.maps), options.stop_with_parent,
-                options.constant_image,
+                options.host, options.port, options.map, tuple(options.maps),
+                parent_id if options.stop_with_parent else None, options.constant_image,
             )
         )  # fmt: skip
     except (ListenError, RpcError) as error:
@@ -86,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     note.start()
     warm_up()
     note.cancel()
-    print(f"clipdrive-carla-server listening on {options.host}:{server.port}", flush=True)
+    with contextlib.suppress(OSError):  # nobody has to read it
+        print(f"clipdrive-carla-server listening on {options.host}:{server.port}", flush=True)
     server.run()
     return 0
 

@@ -38,7 +38,7 @@ class ServerOptions:
     port: int = 2000
     map_name: str | None = None  # loaded at once where given; otherwise circuit_1, when a client needs it
     map_folders: tuple[Path, ...] = ()
-    stop_with_parent: bool = False
+    parent_id: int | None = None  # process id of the parent, where the server shall end with it
     constant_image: bool = False
 
 
@@ -69,7 +69,8 @@ class Server:
         self.held: list[tuple[RpcConnection, int]] = []  # ticks that wait for a subscription
         self.last_tick_s = self.next_tick_s = time.monotonic()
         self.parent_check_s: float | None = None
-        if options.stop_with_parent:
+        self.parent_id = options.parent_id
+        if self.parent_id is not None:
             self._watch_parent()
 
     @property
@@ -161,7 +162,6 @@ class Server:
     # ---- the parent ----
 
     def _watch_parent(self) -> None:
-        self.parent_id = os.getppid()
         self.parent_check_s = time.monotonic()
         try:
             self.loop.watch(sys.stdin, selectors.EVENT_READ, self._read_stdin)
@@ -169,8 +169,12 @@ class Server:
             log.info("stdin cannot be watched")
 
     def _read_stdin(self, _mask: int) -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
-            self.loop.stop()
+        try:
+            if os.read(sys.stdin.fileno(), 4096):
+                return
+        except OSError as error:
+            log.info("stdin: %s", error)
+        self.loop.stop()
 
 
 def _stream_server(loop: EventLoop, host: str, rpc_port: int) -> StreamServer:
