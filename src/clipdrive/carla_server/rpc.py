@@ -81,6 +81,7 @@ class RpcConnection(Connection):
         self.server = server
         self.reader: RequestReader | None = None  # not before the peer says something: it costs memory
         self.reader_bytes = 0
+        self.ready: list[bytes] = []  # replies that are sent together
         self.waiting = False  # for a tick that is held back; later requests keep their order behind it
         self.put_off = False  # the rest of what has arrived, until the others had their turn
         self.called: set[str] = set()  # for the log
@@ -100,7 +101,7 @@ class RpcConnection(Connection):
 
     def serve(self) -> None:
         """Answer the requests that have arrived whole, up to one that has to wait, and for a turn at most."""
-        replies, ready_bytes, until_s = [], 0, time.monotonic() + TURN_S
+        ready_bytes, until_s = 0, time.monotonic() + TURN_S
         over = False
         while not (over or self.waiting or self.closed or self._does_not_read()):
             try:
@@ -112,20 +113,25 @@ class RpcConnection(Connection):
                 break
             reply = self.server.answer(self, request)
             if reply is not None:
-                replies.append(reply)
+                self.ready.append(reply)
                 ready_bytes += len(reply)
                 if ready_bytes > MAX_READY_BYTES:
-                    self.send(*replies)
-                    replies, ready_bytes = [], 0
+                    self.answer_now()
+                    ready_bytes = 0
             over = time.monotonic() > until_s
-        if replies:
-            self.send(*replies)
+        self.answer_now()
         self._count_held_bytes()
         if over and self.reader_bytes and not self.put_off:
             self.put_off = True
             self.loop.unfinished.append(self._go_on_after_others)
         if not self.waiting:
             self.pause_reading(self.put_off or self._does_not_read())
+
+    def answer_now(self, *replies: bytes) -> None:
+        """Send the replies that are ready, and `replies` behind them, before the next request is looked at."""
+        ready, self.ready = (*self.ready, *replies), []
+        if ready:
+            self.send(*ready)
 
     def _does_not_read(self) -> bool:
         return len(self.pending) > UNREAD_BYTES
