@@ -6,12 +6,13 @@ import math
 
 import pytest
 
+from clipdrive.carla_server import contacts
 from clipdrive.carla_server.blueprints import LIBRARY
 from clipdrive.carla_server.catalogue import PEDESTRIAN, VEHICLES
 from clipdrive.carla_server.maps import MapLibrary
 from clipdrive.carla_server.rpc import RpcError
 from clipdrive.carla_server.settings import EpisodeSettings
-from clipdrive.carla_server.world import World
+from clipdrive.carla_server.world import KINDS, World
 
 STEP_S = 0.05
 MODEL3 = "vehicle.tesla.model3"
@@ -170,3 +171,151 @@ def test_a_walker_stops_at_a_wall(world):
     for _ in range(200):
         world.tick()
     assert 0.0 < world.ground.wall_clearance(*person.pose[:2]) < 0.5
+
+
+# ---- contacts ----
+
+
+@pytest.fixture(scope="module")
+def pad():
+    """A square of asphalt, 600 m wide, without walls."""
+    from carla_server_roads import ground, straight
+
+    return ground(straight(600.0, lanes=((1, 300.0), (-1, 300.0))), wall_height_m=0.0)
+
+
+class Scene:
+    """Solid actors on the pad, moved without a world."""
+
+    def __init__(self, ground):
+        self.ground, self.solids = ground, []
+
+    def add(self, name, x, y=0.0, yaw=0.0, speed=0.0):
+        blueprint = LIBRARY[name]
+        kind = KINDS[name.split(".")[0]]
+        actor = kind(len(self.solids) + 1, blueprint, blueprint.values({}), (x, y, 0.0, 0.0, yaw, 0.0))
+        heading = math.radians(yaw)
+        actor.set_velocity((speed * math.cos(heading), speed * math.sin(heading), 0.0))
+        self.solids.append(actor)
+        return actor
+
+    def run(self, ticks):
+        """Tick; returns who hit whom, as (tick, id, id of the other)."""
+        told = []
+        for tick in range(ticks):
+            for solid in self.solids:
+                solid.step(self.ground, STEP_S)
+            contacts.settle(self.solids)
+            told += [(tick, solid.id, other.id) for solid in self.solids for other, _ in solid.hits]
+        return told
+
+
+def gap(a, b):
+    """Distance between the boxes of two actors that stand in line along x."""
+    return abs(a.pose[0] - b.pose[0]) - a.body.half_extents_m[0] - b.body.half_extents_m[0]
+
+
+def test_a_moving_car_pushes_a_standing_one_and_momentum_stays(pad):
+    scene = Scene(pad)
+    fast, standing = scene.add(MODEL3, 100.0, speed=10.0), scene.add(MODEL3, 106.0)
+    told = scene.run(4)
+    assert told[:2] == [(told[0][0], 1, 2), (told[0][0], 2, 1)]
+    after = [actor.velocity[0] for actor in (fast, standing)]
+    assert sum(after) == pytest.approx(10.0, abs=0.3)  # equal masses; tyres and air take a little
+    assert after[1] - after[0] == pytest.approx(contacts.REBOUND_MAX_MPS, rel=0.2)
+    assert gap(fast, standing) > -1e-3
+
+
+def test_a_hit_reports_the_impulse_both_ways_and_is_felt(pad):
+    scene = Scene(pad)
+    car, van = scene.add(MODEL3, 100.0, speed=4.0), scene.add("vehicle.mercedes.sprinter", 105.7)
+    while not car.hits:
+        scene.run(1)
+    ((other, back),), ((_, forth),) = car.hits, van.hits
+    assert other is van
+    assert back[0] == pytest.approx(-forth[0])
+    reduced_kg = 1845.0 * 2300.0 / (1845.0 + 2300.0)
+    assert forth[0] == pytest.approx(reduced_kg * 4.0 * (1.0 + contacts.RESTITUTION), rel=0.02)
+    assert car.model.acceleration[0] == pytest.approx(back[0] / 1845.0 / contacts.TOUCH_S)
+
+
+@pytest.mark.parametrize("speed", [3.0, 15.0, 40.0])
+@pytest.mark.parametrize("aside", [0.0, 0.5, 1.2])
+def test_a_barrier_stays_and_stops_a_car_at_any_speed(pad, speed, aside):
+    scene = Scene(pad)
+    car = scene.add(MODEL3, 100.0, y=aside, speed=speed)
+    barrier = scene.add("static.prop.streetbarrier", 105.0)
+    place = barrier.pose
+    told = scene.run(60)
+    assert told
+    assert barrier.pose == place
+    assert car.pose[0] < 105.0 - 0.2 - 2.0 or abs(car.pose[1]) > 1.6  # in front of it, or past it on its side
+    if aside == 0.0:
+        assert -1e-3 < gap(car, barrier) < 1.5
+        assert abs(car.pose[1]) < 0.05
+
+
+def test_a_car_that_keeps_pushing_a_container_stays_outside_and_keeps_telling(pad):
+    scene = Scene(pad)
+    car, container = scene.add(MODEL3, 100.0), scene.add("static.prop.container", 110.0)
+    car.apply_control((1.0, 0.0, 0.0, False, False, False, 0))
+    told = scene.run(100)
+    assert gap(car, container) == pytest.approx(0.0, abs=0.05)
+    assert len([entry for entry in told if entry[1] == car.id]) > 20
+    assert abs(car.pose[1]) < 0.05
+
+
+def test_a_hit_off_the_middle_turns_both_the_way_it_must(pad):
+    scene = Scene(pad)
+    car, other = scene.add(MODEL3, 100.0, y=-1.5, speed=12.0), scene.add(MODEL3, 106.0)
+    scene.run(6)
+    assert car.model.motion()[2] > 0.05  # held back on its right side
+    assert other.model.motion()[2] > 0.05  # pushed forward on its left side
+
+
+def test_a_walker_who_is_run_over_is_thrown_ahead_and_hardly_slows_the_car(pad):
+    scene = Scene(pad)
+    car, person = scene.add(MODEL3, 100.0, speed=12.0), scene.add(PERSON, 105.0)
+    told = scene.run(20)
+    assert (car.id, person.id) in {entry[1:] for entry in told}
+    assert person.pose[0] > 108.0
+    assert 10.0 < car.velocity[0] < 12.0
+
+
+def test_a_walker_is_stopped_by_a_parked_car_and_does_not_move_it(pad):
+    scene = Scene(pad)
+    car, person = scene.add(MODEL3, 100.0), scene.add(PERSON, 104.0)
+    person.apply_control(((-1.0, 0.0, 0.0), 1.4, False))
+    scene.run(80)
+    assert gap(car, person) == pytest.approx(0.0, abs=0.1)
+    assert car.pose[0] == pytest.approx(100.0, abs=0.3)
+
+
+def test_what_does_not_collide_or_is_above_is_driven_through(pad):
+    scene = Scene(pad)
+    car = scene.add(MODEL3, 100.0, speed=10.0)
+    ghost, bridge = scene.add(MODEL3, 110.0), scene.add("static.prop.container", 120.0)
+    ghost.collides = False
+    bridge.place((120.0, 0.0, 5.0, 0.0, 0.0, 0.0))
+    assert scene.run(60) == []
+    assert car.pose[0] > 120.0
+
+
+def test_a_frozen_car_is_as_hard_as_a_wall(pad):
+    scene = Scene(pad)
+    scene.add(MODEL3, 100.0, speed=10.0)
+    frozen = scene.add(MODEL3, 106.0)
+    frozen.simulate_physics(False)
+    assert scene.run(20)
+    assert frozen.pose[0] == 106.0
+
+
+def test_a_heap_of_cars_comes_apart_and_to_rest(pad):
+    scene = Scene(pad)
+    for index in range(12):
+        scene.add(MODEL3, 200.0 + 3.0 * (index % 4), y=1.5 * (index // 4), yaw=37.0 * index)
+    scene.run(100)
+    pairs = [(a, b) for a in scene.solids for b in scene.solids if a.id < b.id]
+    depths = [contacts.overlap(contacts.rectangle(a), contacts.rectangle(b)) for a, b in pairs]
+    assert max((depth[0] for depth in depths if depth is not None), default=0.0) < 0.01
+    assert max(math.hypot(*solid.velocity[:2]) for solid in scene.solids) < 0.5

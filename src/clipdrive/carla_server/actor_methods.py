@@ -12,7 +12,6 @@ from clipdrive.carla_server.world import World
 
 AUTOPILOT = "autopilot and TrafficManager are not supported by clipdrive's CARLA server"
 MAX_IMPULSE = 1.0e9
-ACKERMANN_SETTINGS = (0.15, 0.0, 0.25, 0.01, 0.0, 0.01)
 
 
 class ActorMethods:
@@ -155,7 +154,8 @@ class ActorMethods:
 
     @rpc.void
     def apply_physics_control(self, actor_id: int, control: object) -> None:
-        self.world.vehicle(actor_id).change_physics(PhysicsControl.from_wire(control))
+        vehicle = self.world.vehicle(actor_id)
+        vehicle.change_physics(PhysicsControl.from_wire(control, vehicle.wheels))
 
     @rpc.value
     def get_vehicle_light_states(self) -> list[tuple[int, int]]:
@@ -170,26 +170,34 @@ class ActorMethods:
         self.world.vehicle(actor_id).light_state = values.integer(values.array(state, 1, "light state")[0])
 
     @rpc.void
-    def apply_ackermann_control_to_vehicle(self, _actor_id: int, _control: object) -> None:
-        raise RpcError("Ackermann control is not supported by clipdrive's CARLA server")
+    def apply_ackermann_control_to_vehicle(self, actor_id: int, control: object) -> None:
+        numbers = [values.number(item, 1e6, "Ackermann control") for item in values.array(control, 5, "control")]
+        self.world.vehicle(actor_id).apply_ackermann(tuple(numbers))
 
     @rpc.value
     def get_ackermann_controller_settings(self, actor_id: int) -> tuple:
-        self.world.vehicle(actor_id)
-        return ACKERMANN_SETTINGS
+        return self.world.vehicle(actor_id).ackermann_settings
+
+    @rpc.void
+    def apply_ackermann_controller_settings(self, actor_id: int, settings: object) -> None:
+        numbers = [values.number(item, 1e6, "settings") for item in values.array(settings, 6, "settings")]
+        self.world.vehicle(actor_id).ackermann_settings = tuple(numbers)
 
     @rpc.value
     def get_wheel_steer_angle(self, actor_id: int, wheel: int) -> float:
         vehicle = self.world.vehicle(actor_id)
-        return vehicle.control[1] * vehicle.physics_control.max_steer_deg if wheel in (0, 1) else 0.0
+        return math.degrees(vehicle.model.steer_rad) if wheel in (0, 1) else 0.0
 
     @rpc.value
     def get_telemetry_data(self, actor_id: int) -> tuple:
         vehicle = self.world.vehicle(actor_id)
         throttle, steer, brake, *_, gear = vehicle.control
-        speed_mps = sum(part * part for part in vehicle.velocity) ** 0.5
-        wheels = [(0.0,) * 10 for _ in range(4)]
-        return speed_mps, steer, throttle, brake, 0.0, gear, vehicle.physics_control.fields[12], wheels
+        physics = vehicle.physics_control
+        rpm, drag = physics.engine_rpm(vehicle.model.forward_mps), physics.fields[12]
+        friction = [wheel[0] for wheel in physics.fields[15]]
+        omega = vehicle.model.forward_mps / max(physics.radius_m, 1e-3)
+        wheels = [(tire, 0.0, 0.0, omega, *(0.0,) * 6) for tire in friction]
+        return vehicle.model.forward_mps, steer, throttle, brake, rpm, gear, drag, wheels
 
     @rpc.value
     def get_actor_component_world_transform(self, actor_id: int, _name: str) -> tuple:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from clipdrive.carla_server import wire
 from clipdrive.carla_server.blueprints import Blueprint
+from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.poses import Vector, compose, footprints_overlap
 from clipdrive.carla_server.wire import Pose
 
@@ -89,6 +90,8 @@ class DrawnBox(NamedTuple):
 class Solid(Actor):
     """An actor with a box that others run into: a prop as it stands; vehicles and walkers are made of it."""
 
+    yields = False  # steps aside for those that do not, rather than to push them
+
     def __init__(self, actor_id: int, blueprint: Blueprint, attributes: dict[str, str], pose: Pose) -> None:
         super().__init__(actor_id, blueprint, attributes, pose)
         self.body = blueprint.body
@@ -96,6 +99,7 @@ class Solid(Actor):
         self.color = _color(attributes.get("color")) or self.body.color
         self.collides = True
         self.simulated = True
+        self.before = self.pose  # at the beginning of the tick
         self.hits: list[tuple[Solid | None, Vector]] = []  # of this tick: by what (None: a wall), impulse (N s)
 
     @property
@@ -109,6 +113,11 @@ class Solid(Actor):
         return self.body.mass_kg if self.simulated else 0.0
 
     @property
+    def yaw_inertia_kgm2(self) -> float:
+        """Resistance to being turned by a hit; 0 = nothing turns it."""
+        return 0.0
+
+    @property
     def bottom_m(self) -> float:
         """Height of the box's underside in the world."""
         return self.pose[2] + self.body.centre_m - self.body.half_extents_m[2]
@@ -119,6 +128,22 @@ class Solid(Actor):
 
     def set_velocity(self, velocity: Vector) -> None:
         """Set the velocity in the world's axes; a prop has none."""
+
+    def step(self, ground: GroundMap, step_s: float) -> None:
+        """Move on for `step_s` seconds; a prop stands, and forgets what happened in the last tick."""
+        self.before = self.pose
+        self.hits.clear()
+
+    def motion(self) -> tuple[float, float, float]:
+        """Velocity (x, y) in m/s and yaw rate in rad/s, as a contact finds them."""
+        return ZERO
+
+    def knock(self, dvx_mps: float, dvy_mps: float, turn_rad_s: float, out_x_m: float, out_y_m: float) -> None:
+        """Change velocity and yaw rate by what a contact did, and step aside."""
+
+    def feel(self, other: Solid, impulse: Vector, touch_s: float) -> None:
+        """Take note of a hit that lasted `touch_s`, after what it changed by `knock`."""
+        self.hits.append((other, impulse))
 
     def drawn(self) -> DrawnBox:
         """Return the box that cameras draw."""

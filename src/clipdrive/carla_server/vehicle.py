@@ -72,6 +72,11 @@ class Vehicle:
         self.hit: tuple[float, float, float] | None = None
         self.acceleration = (0.0, 0.0, 0.0)
 
+    def change(self, parameters: VehicleParameters) -> None:
+        """Go on as another car in the same place, at the same speed."""
+        self.parameters = parameters
+        self._numbers[:] = astuple(parameters)
+
     def teleport(
         self, x_m: float, y_m: float, z_m: float, pitch_deg: float, yaw_deg: float, roll_deg: float
     ) -> None:
@@ -102,6 +107,23 @@ class Vehicle:
     def set_yaw_rate(self, yaw_rate_rad_s: float) -> None:
         """Set the yaw rate in rad/s, positive to the right."""
         self._state[dynamics.YAW_RATE] = _finite(yaw_rate_rad_s)
+
+    def motion(self) -> tuple[float, float, float]:
+        """Velocity (x, y) in the world's axes in m/s, and yaw rate in rad/s."""
+        return (*self.velocity[:2], float(self._state[dynamics.YAW_RATE]))
+
+    def knock(self, dvx_mps: float, dvy_mps: float, turn_rad_s: float, out_x_m: float, out_y_m: float) -> None:
+        """Change velocity and yaw rate by what a contact did, and step aside."""
+        vx, vy, vz = self.velocity
+        self.set_velocity(vx + dvx_mps, vy + dvy_mps, vz)
+        self._state[dynamics.YAW_RATE] += turn_rad_s
+        self._state[dynamics.X] += out_x_m
+        self._state[dynamics.Y] += out_y_m
+
+    def feel(self, ax_mps2: float, ay_mps2: float, az_mps2: float) -> None:
+        """Report the acceleration of a hit, where it is the hardest of the tick."""
+        if math.hypot(ax_mps2, ay_mps2, az_mps2) >= math.hypot(*self.acceleration) or self.hit is None:
+            self.acceleration = _scaled(ax_mps2, ay_mps2, az_mps2, low=_REPORTED_MIN_MPS2, high=math.inf)
 
     def control(
         self, throttle: float, steer: float, brake: float, hand_brake: bool = False, reverse: bool = False
@@ -160,6 +182,11 @@ class Vehicle:
     def angular_velocity_deg(self) -> tuple[float, float, float]:
         """deg/s about the world's axes; z positive to the right."""
         return (0.0, 0.0, math.degrees(self._state[dynamics.YAW_RATE]))
+
+    @property
+    def forward_mps(self) -> float:
+        """Speed along the car, backwards negative."""
+        return float(self._state[dynamics.FORWARD])
 
     @property
     def steer_rad(self) -> float:

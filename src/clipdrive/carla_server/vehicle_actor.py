@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 
 from clipdrive.carla_server import wire
+from clipdrive.carla_server.ackermann import ACKERMANN_SETTINGS, Ackermann
 from clipdrive.carla_server.actors import ZERO, Solid
 from clipdrive.carla_server.blueprints import Blueprint
 from clipdrive.carla_server.catalogue import Body
@@ -24,10 +27,14 @@ class Vehicle(Solid):
 
     def __init__(self, actor_id: int, blueprint: Blueprint, attributes: dict[str, str], pose: Pose) -> None:
         super().__init__(actor_id, blueprint, attributes, pose)
-        self.parameters = _parameters(self.body)
+        self.wheels = int(attributes["number_of_wheels"])
+        self.parameters = self.stock = _parameters(self.body)  # as it drives now, and as it was delivered
         self.model = VehicleModel(self.parameters)
         self.model.teleport(*pose)
-        self.physics_control = PhysicsControl.of(self.parameters)
+        self.physics_control = PhysicsControl.of(self.stock, self.wheels)
+        self._steering_share: Callable[[float], float] | None = None
+        self.ackermann: Ackermann | None = None
+        self.ackermann_settings = ACKERMANN_SETTINGS
         self.control = NEUTRAL
         self.control_is_new = False
         self.sticky = attributes["sticky_control"].lower() == "true"
@@ -40,8 +47,14 @@ class Vehicle(Solid):
 
     def apply_control(self, control: tuple) -> None:
         """Take a VehicleControl; without sticky control it counts for one tick."""
+        self.ackermann = None
         self.control, self.control_is_new = control, True
         self.model.control(*control[:5])
+
+    def apply_ackermann(self, control: tuple) -> None:
+        """Take a VehicleAckermannControl; it holds until the next control of either kind."""
+        self.ackermann = Ackermann(*control, steer_rad=self.model.steer_rad)
+        self.control_is_new = True
 
     def place(self, pose: Pose) -> None:
         self.model.teleport(*pose)
@@ -61,24 +74,51 @@ class Vehicle(Solid):
     def mass_kg(self) -> float:
         return self.parameters.mass_kg if self.simulated else 0.0
 
+    @property
+    def yaw_inertia_kgm2(self) -> float:
+        return self.parameters.yaw_inertia_kgm2
+
+    def motion(self) -> tuple[float, float, float]:
+        return self.model.motion() if self.simulated else ZERO
+
+    def knock(self, dvx_mps: float, dvy_mps: float, turn_rad_s: float, out_x_m: float, out_y_m: float) -> None:
+        self.model.knock(dvx_mps, dvy_mps, turn_rad_s, out_x_m, out_y_m)
+        self.pose = (self.model.x, self.model.y, *self.pose[2:])
+
+    def feel(self, other: Solid, impulse: Vector, touch_s: float) -> None:
+        super().feel(other, impulse, touch_s)
+        if self.simulated:
+            self.model.feel(*(part / (touch_s * self.parameters.mass_kg) for part in impulse))
+
     def push(self, impulse: Vector) -> None:
         """Change the velocity as an impulse (N s) at the centre of mass does."""
-        mass = self.physics_control.mass_kg
+        mass = self.parameters.mass_kg
         self.model.set_velocity(*(v + j / mass for v, j in zip(self.velocity, impulse, strict=True)))
 
     def change_physics(self, control: PhysicsControl) -> None:
-        """Take over a VehiclePhysicsControl."""
+        """Take over a VehiclePhysicsControl; the vehicle drives on by it."""
+        self.parameters = control.changed(PhysicsControl.of(self.stock, self.wheels), self.stock)
         self.physics_control = control
+        self._steering_share = control.steering_curve()
+        self.model.change(self.parameters)
+        self.model.control(*self.control[:5])
 
     def step(self, ground: GroundMap, step_s: float) -> None:
         """Drive on for `step_s` seconds."""
-        self.hits.clear()
+        super().step(ground, step_s)
         if not self.control_is_new and not self.sticky and self.control is not NEUTRAL:
-            self.control = NEUTRAL
+            self.control, self.ackermann = NEUTRAL, None
             self.model.control(*NEUTRAL[:5])
         self.control_is_new = False
         if not self.simulated:
             return
+        if self.ackermann is not None:
+            self.control = self.ackermann.control(self.model, step_s, self.ackermann_settings)
+            self.model.control(*self.control[:5])
+        if self._steering_share is not None:
+            throttle, steer, *others = self.control[:5]
+            share = self._steering_share(3.6 * math.hypot(*self.model.velocity))
+            self.model.control(throttle, steer * share, *others)
         model = self.model
         if self.constant_velocity is not None:
             frame = axes(model.pitch_deg, model.yaw_deg, model.roll_deg)

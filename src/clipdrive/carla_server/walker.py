@@ -15,11 +15,15 @@ SPEED_MAX_MPS = 10.0  # faster than anybody runs
 TURN_DEG_S = 360.0
 JUMP_MPS = 4.2
 GRAVITY_MPS2 = 9.81
+WALKED_MPS = 3.0  # a contact that changes the velocity by more takes a walker along
+SLIDE_MPS2 = 6.0  # by which it slows down then
 STANDING = ((0.0, 0.0, 0.0), 0.0, False)  # direction, speed, jump
 
 
 class Walker(Solid):
     """A person: its origin is the middle of the body, half a body above the ground."""
+
+    yields = True
 
     def __init__(self, actor_id: int, blueprint: Blueprint, attributes: dict[str, str], pose: Pose) -> None:
         super().__init__(actor_id, blueprint, attributes, pose)
@@ -27,6 +31,7 @@ class Walker(Solid):
         self._velocity: Vector = ZERO
         self._fall_mps = 0.0
         self._thrown: Vector | None = None  # a velocity that was set; holds for one tick
+        self._slide = (0.0, 0.0)  # velocity of a walker who was run into
 
     @property
     def velocity(self) -> Vector:
@@ -39,28 +44,44 @@ class Walker(Solid):
     def set_velocity(self, velocity: Vector) -> None:
         self._thrown = velocity
 
-    def shove(self, x_m: float, y_m: float) -> None:
-        """Give way to something that stands where the walker stood."""
-        self.pose = (self.pose[0] + x_m, self.pose[1] + y_m, *self.pose[2:])
+    def motion(self) -> tuple[float, float, float]:
+        return (*self._slide, 0.0)  # who walks into something stops, and does not push it
+
+    def knock(self, dvx_mps: float, dvy_mps: float, turn_rad_s: float, out_x_m: float, out_y_m: float) -> None:
+        self.pose = (self.pose[0] + out_x_m, self.pose[1] + out_y_m, *self.pose[2:])
+        vx, vy, vz = self._velocity
+        self._velocity = (vx + dvx_mps, vy + dvy_mps, vz)
+        if math.hypot(dvx_mps, dvy_mps) > WALKED_MPS:
+            self._slide = self._velocity[:2]
 
     def step(self, ground: GroundMap, step_s: float) -> None:
         """Walk on for `step_s` seconds."""
-        self.hits.clear()
+        super().step(ground, step_s)
         if not self.simulated:
             self._velocity = ZERO
             return
-        vx, vy = self._wish()
+        vx, vy = self._sliding(step_s) or self._wish()
         x, y, z, pitch, yaw, roll = self.pose
         new_x, new_y = x + vx * step_s, y + vy * step_s
         if self._walled(ground, x, y, new_x, new_y):
             new_x, new_y = x, y
-        if vx or vy:
+        if (vx or vy) and self._slide == (0.0, 0.0):
             turn = math.remainder(math.degrees(math.atan2(vy, vx)) - yaw, 360.0)
             most = TURN_DEG_S * step_s
             yaw = math.remainder(yaw + min(max(turn, -most), most), 360.0)
         new_z = self._height(ground, new_x, new_y, z, step_s)
         self.pose = (new_x, new_y, new_z, pitch, yaw, roll)
         self._velocity = ((new_x - x) / step_s, (new_y - y) / step_s, (new_z - z) / step_s)
+
+    def _sliding(self, step_s: float) -> tuple[float, float] | None:
+        """The velocity of a walker who was run into, until it has gone."""
+        vx, vy = self._slide
+        speed = math.hypot(vx, vy)
+        if speed == 0.0:
+            return None
+        left = max(speed - SLIDE_MPS2 * step_s, 0.0) / speed
+        self._slide = (vx * left, vy * left)
+        return vx, vy
 
     def _wish(self) -> tuple[float, float]:
         if self._thrown is not None:

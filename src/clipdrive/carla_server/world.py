@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from clipdrive.carla_server import wire
+from clipdrive.carla_server import contacts, wire
 from clipdrive.carla_server.actors import Actor, DrawnBox, Solid, boxes_overlap
 from clipdrive.carla_server.blueprints import AI_CONTROLLER, LIBRARY, SPECTATOR
 from clipdrive.carla_server.ground import GroundMap
@@ -218,10 +218,10 @@ class World:
 
     def _move(self, step_s: float) -> None:
         ground = self.ground
-        for vehicle in self.vehicles.values():
-            vehicle.step(ground, step_s)
-        for walker in self.walkers.values():
-            walker.step(ground, step_s)
+        for solid in self.solids.values():
+            solid.step(ground, step_s)
+        if len(self.solids) > 1:
+            contacts.settle(self.solids.values())
 
     def snapshot(self, map_changed: bool) -> bytes:
         """Return the world snapshot message of the current frame, every actor in it."""

@@ -17,7 +17,7 @@ WITHOUT_EFFECT = (
     "draw_debug_shape", "open_vehicle_door", "close_vehicle_door", "show_vehicle_debug_telemetry",
     "set_wheel_steer_direction", "load_map_layer", "unload_map_layer", "freeze_all_traffic_lights",
     "reset_all_traffic_lights", "enable_environment_objects", "update_lights_state", "update_day_night_cycle",
-    "apply_ackermann_controller_settings", "stop_recorder", "stop_replayer", "set_replayer_time_factor",
+    "stop_recorder", "stop_replayer", "set_replayer_time_factor",
     "set_replayer_ignore_hero", "set_replayer_ignore_spectator", "set_annotations_traverse_translucency",
     "destroy_traffic_manager",
 )  # fmt: skip
