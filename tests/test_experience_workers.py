@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from clipdrive.experience.workers import WorkerError, run_tasks, worker_count
+from clipdrive.experience.workers import Faults, WorkerError, run_tasks, worker_count
+from clipdrive.simulator.errors import ServerLost
 
 
 def nothing() -> None:
@@ -37,6 +38,33 @@ def vanish(number: int) -> None:
     os._exit(1)
 
 
+_number = -1
+
+
+def start_numbered(worker: int, *shared):
+    global _number
+    _number = worker
+    return nothing
+
+
+def lose_the_server_of_worker_0(task: int) -> tuple[int, int]:
+    if _number == 0:
+        raise ServerLost("it is gone", 5)
+    time.sleep(0.1)
+    return task, _number
+
+
+def lose_the_server(task: int) -> None:
+    raise ServerLost(f"server of worker {_number} is gone", 2)
+
+
+def crash_once(mark: str, task: int) -> int:
+    if task == 1 and not os.path.exists(mark):
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return task
+
+
 def test_every_task_is_done_once_whatever_the_number_of_workers(monkeypatch):
     for workers in ("1", "3"):
         monkeypatch.setenv("CLIPDRIVE_WORKERS", workers)
@@ -53,9 +81,34 @@ def test_a_worker_that_vanishes_is_one_sentence():
         list(run_tasks(vanish, [(0,)], start))
 
 
+def test_the_work_of_a_lost_server_goes_to_the_others(monkeypatch):
+    monkeypatch.setenv("CLIPDRIVE_WORKERS", "3")
+    faults = Faults()
+    tasks = [(number,) for number in range(6)]
+    results = list(run_tasks(lose_the_server_of_worker_0, tasks, start_numbered, servers=2, faults=faults))
+    assert sorted(results) == [(number, 1) for number in range(6)]
+    assert faults.values() == {"restarts": 5, "servers_lost": 1, "workers_lost": 0}
+
+
+def test_when_every_server_is_lost_the_run_ends(monkeypatch):
+    faults = Faults()
+    with pytest.raises(ServerLost, match="server of worker . is gone"):
+        list(run_tasks(lose_the_server, [(0,), (1,)], start_numbered, servers=2, faults=faults))
+    assert faults.servers_lost == 2
+
+
+def test_a_worker_that_crashes_is_replaced(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLIPDRIVE_WORKERS", "1")
+    faults = Faults()
+    tasks = [(str(tmp_path / "mark"), number) for number in range(3)]
+    assert sorted(run_tasks(crash_once, tasks, start, faults=faults)) == [0, 1, 2]
+    assert faults.values() == {"restarts": 0, "servers_lost": 0, "workers_lost": 1}
+
+
 def test_the_number_of_workers(monkeypatch):
+    assert worker_count(100, servers=7) == 7 and worker_count(3, servers=7) == 3
     monkeypatch.setenv("CLIPDRIVE_WORKERS", "5")
-    assert worker_count(100) == 5 and worker_count(2) == 2
+    assert worker_count(100) == 5 and worker_count(2) == 2 and worker_count(100, servers=3) == 3
     monkeypatch.setenv("CLIPDRIVE_WORKERS", "none")
     with pytest.raises(WorkerError, match="CLIPDRIVE_WORKERS: got 'none'"):
         worker_count(1)

@@ -26,7 +26,7 @@ def undisturbed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPDRIVE_WORKERS", "1")
         collect(small_params(), folder / "episodes", folder / "spawns.png")
-    assert faults_of(folder / "episodes") == {"restarts": 0}
+    assert faults_of(folder / "episodes") == {"restarts": 0, "servers_lost": 0, "workers_lost": 0}
     return files_of(folder / "episodes", *EPISODES)
 
 
@@ -38,4 +38,4 @@ def test_collect_drives_the_broken_episode_again(tmp_path, undisturbed, number):
         collect(small_params(), folder, tmp_path / "spawns.png")
     assert done.is_set() and none_left()
     assert files_of(folder, *EPISODES) == undisturbed and len(json.loads(undisturbed["manifest.json"])) == 4
-    assert faults_of(folder) == {"restarts": 1}
+    assert faults_of(folder) == {"restarts": 1, "servers_lost": 0, "workers_lost": 0}

@@ -1,5 +1,6 @@
 """A session with the bundled server, in its own process."""
 
+import atexit
 import dataclasses
 import math
 import os
@@ -12,6 +13,7 @@ import carla
 import numpy as np
 import pytest
 
+from clipdrive.simulator.claims import Claim, holder_of
 from clipdrive.simulator.deadlines import BUNDLED
 from clipdrive.simulator.errors import SimulatorError
 from clipdrive.simulator.opening import open_session
@@ -177,6 +179,27 @@ def test_a_server_that_is_not_ours_gets_its_settings_back(track):
             session.load(track)
         assert client.get_world().get_settings().fixed_delta_seconds == 0.02
         assert server.running
+
+
+def test_the_settings_that_a_killed_run_found_are_given_back(track):
+    with ServerProcess() as server:
+        before = carla.Client(*server.address).get_world().get_settings()
+        assert not before.synchronous_mode
+        dead = Claim.of(server.address)
+        session = new_session(server, server=None, claim=dead).open()
+        assert Claim.of(server.address) is None and holder_of(server.address) == os.getpid()
+        dead.release()  # as the kernel does for a killed process
+        atexit.unregister(session.close)
+
+        claim = Claim.of(server.address)
+        with new_session(server, server=None, claim=claim):
+            assert carla.Client(*server.address).get_world().get_settings().synchronous_mode
+        claim.release()
+        after = carla.Client(*server.address).get_world().get_settings()
+        assert not after.synchronous_mode and after.fixed_delta_seconds == before.fixed_delta_seconds
+        session.fault = "dead"
+        session._healthy = False
+        session.close()
 
 
 def test_rgb_and_gray_show_the_same(server, session, track):

@@ -17,9 +17,10 @@ from clipdrive.driving.environment import DriveEnv
 from clipdrive.driving.spawn import COLLECT
 from clipdrive.experience.episodes import Episode, EpisodeRecorder, write_episode
 from clipdrive.experience.picture import draw_spawns
-from clipdrive.experience.workers import run_tasks
+from clipdrive.experience.workers import Faults, run_tasks
 from clipdrive.params import Params
 from clipdrive.progress import Progress
+from clipdrive.simulator.announcing import announce_servers
 from clipdrive.simulator.supervisor import until_done
 
 _env: DriveEnv | None = None  # of this worker process
@@ -31,6 +32,7 @@ def collect(params: Params, folder: Path, picture: Path) -> dict[str, Any]:
 
     The folder appears when it is complete: a run that fails leaves nothing at its place.
     """
+    servers = announce_servers(params)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -41,16 +43,16 @@ def collect(params: Params, folder: Path, picture: Path) -> dict[str, Any]:
     ]
     progress = Progress("collect", params.collect.episodes, "episodes")
     rows: list[dict[str, Any]] = []
-    restarts = 0
+    faults = Faults()
     try:
-        for block, of_block in run_tasks(_drive_block, blocks, _start, params):
+        for block, restarts in run_tasks(_drive_block, blocks, _start, params, servers=servers, faults=faults):
             rows += block
-            restarts += of_block
+            faults.restarts += restarts
             progress.advance(len(block))
     finally:
         progress.close()
     rows.sort(key=lambda row: row["index"])
-    metrics = _metrics(rows, params) | {"faults": {"restarts": restarts}}
+    metrics = _metrics(rows, params) | {"faults": faults.values()}
     for name, content in (("manifest.json", rows), ("metrics.json", metrics)):
         (part / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     draw_spawns(picture, rows, _maps(rows, params))

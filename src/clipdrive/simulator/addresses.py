@@ -15,17 +15,11 @@ ALLOWED = "host:port,host:port, for example 127.0.0.1:2000"
 
 
 def server_addresses(environment: Mapping[str, str] = os.environ) -> list[tuple[str, int]]:
-    """The (host, port) pairs of CARLA_SERVERS; raises SimulatorError when it is unset or malformed."""
-    text = environment.get(VARIABLE, "").strip()
-    if not text:
+    """The (host, port) pairs of CARLA_SERVERS, each once; raises SimulatorError when it is unset or malformed."""
+    parts = [part.strip() for part in environment.get(VARIABLE, "").split(",") if part.strip()]
+    if not parts:
         raise SimulatorError(f"{VARIABLE} is not set, and 'simulator: carla' needs it; allowed: {ALLOWED}")
-    return [_address(part.strip()) for part in text.split(",") if part.strip()]
-
-
-def server_of_worker(worker: int, environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
-    """The (host, port) that worker number `worker` uses: the addresses in turn."""
-    addresses = server_addresses(environment)
-    return addresses[worker % len(addresses)]
+    return list(dict.fromkeys(_address(part) for part in parts))
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from importlib import metadata
+from typing import Any
 
 import carla
 
@@ -13,6 +15,14 @@ from clipdrive.simulator.probe import ask
 from clipdrive.simulator.process import ServerProcess
 
 SUBSTEP_S = 0.01
+CHANGED_SETTINGS = (
+    "synchronous_mode",
+    "no_rendering_mode",
+    "fixed_delta_seconds",
+    "substepping",
+    "max_substep_delta_time",
+    "max_substeps",
+)
 
 
 def connect(address: tuple[str, int], within_s: float, server: ServerProcess | None = None) -> carla.Client:
@@ -64,6 +74,19 @@ def make_synchronous(world: carla.World, step_s: float) -> None:
     settings.substepping = True
     settings.max_substep_delta_time = SUBSTEP_S
     settings.max_substeps = max(1, math.ceil(step_s / SUBSTEP_S - 1e-9))
+    world.apply_settings(settings)
+
+
+def settings_of(world: carla.World) -> dict[str, Any]:
+    """The settings that `make_synchronous` changes."""
+    settings = world.get_settings()
+    return {name: getattr(settings, name) for name in CHANGED_SETTINGS}
+
+
+def restore_settings(world: carla.World, before: Mapping[str, Any]) -> None:
+    settings = world.get_settings()
+    for name, value in before.items():
+        setattr(settings, name, value)
     world.apply_settings(settings)
 
 

@@ -26,6 +26,8 @@ class ServerProcess:
     reach. It ends when its stdin, a pipe that we hold, is closed, thus also when we are killed.
     """
 
+    _environment = ONE_THREAD
+
     def __init__(
         self,
         host: str = "127.0.0.1",
@@ -62,15 +64,14 @@ class ServerProcess:
             raise ServerError("the bundled server was started already; allowed: one start for each stop")
         self._stderr = tempfile.TemporaryFile()
         self._owner_pid = os.getpid()
-        arguments = ("--host", self.host, "--port", str(self._wanted_port), "--stop-with-parent")
         try:
             self._process = subprocess.Popen(
-                [*self._command, *arguments],
+                [*self._command, *self._arguments()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
                 start_new_session=True,
-                env={**os.environ, **ONE_THREAD},
+                env={**os.environ, **self._environment},
             )
         except OSError as error:
             raise ServerError(f"the bundled server cannot be started: {error}") from error
@@ -81,6 +82,9 @@ class ServerProcess:
             self.stop()
             raise
         return self
+
+    def _arguments(self) -> tuple[str, ...]:
+        return "--host", self.host, "--port", str(self._wanted_port), "--stop-with-parent"
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> tuple[str, int]:
         deadline = time.monotonic() + self._ready_within_s
@@ -163,3 +167,26 @@ class ServerProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class CommandedServer(ServerProcess):
+    """A real CARLA server that we start, by a shell command in which {host} and {port} stand for its address.
+
+    The command may be the server itself, which is then stopped with all that it has started, or end after it has
+    started a server elsewhere. `start` does not wait for the server to answer.
+    """
+
+    _environment: dict[str, str] = {}
+
+    def __init__(self, command: str, address: tuple[str, int]) -> None:
+        host, port = address
+        command = command.replace("{host}", host).replace("{port}", str(port))
+        super().__init__(
+            host, port, command=(sys.executable, "-m", "clipdrive.simulator.keeper", command), stop_within_s=15.0
+        )
+
+    def _arguments(self) -> tuple[str, ...]:
+        return ()
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> tuple[str, int]:
+        return self.host, self.port

@@ -15,7 +15,6 @@ from clipdrive.simulator.images import gray_of_bgra, rgb_of_bgra
 # A vehicle's acceleration passes this only in a frame with a collision: the bundled server sees to that, and
 # no tyre can do it.
 IMPACT_MPS2 = 15.0
-EARLY_MAX = 16
 
 
 class Camera:
@@ -36,20 +35,16 @@ class Camera:
         self._convert = gray_of_bgra if camera.color == "gray" else rgb_of_bgra
         self._shape = camera.height_px, camera.width_px
         self._images: queue.SimpleQueue = queue.SimpleQueue()
-        self._early: dict[int, carla.Image] = {}
         self.sensor = world.spawn_actor(blueprint, mount, attach_to=vehicle)
         self.sensor.listen(self._images.put)
 
-    def image(self, frame: int, within_s: float) -> np.ndarray | None:
-        """The pixels of `frame`, older images dropped; None when they do not come in time.
+    def forget(self) -> None:
+        """Drop what has come: before a tick, no image can be of that tick, whatever its number says."""
+        while not self._images.empty():
+            self._images.get_nowait()
 
-        An image of a later frame is kept for it: the server may send out of order.
-        """
-        if self._early:
-            early = self._early.pop(frame, None)
-            self._early = {number: image for number, image in self._early.items() if number > frame}
-            if early is not None:
-                return self._pixels(early)
+    def image(self, frame: int, within_s: float) -> np.ndarray | None:
+        """The pixels of `frame`, images of other frames dropped; None when they do not come in time."""
         deadline = time.monotonic() + within_s
         while (left_s := deadline - time.monotonic()) > 0.0:
             try:
@@ -58,8 +53,6 @@ class Camera:
                 break
             if image.frame == frame:
                 return self._pixels(image)
-            if image.frame > frame and len(self._early) < EARLY_MAX:
-                self._early[image.frame] = image
         return None
 
     def _pixels(self, image: carla.Image) -> np.ndarray | None:

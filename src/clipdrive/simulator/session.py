@@ -13,11 +13,19 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import carla
 
 from clipdrive.params import CameraParams, VehicleParams
-from clipdrive.simulator.connection import connect, destroy_leftovers, make_synchronous
+from clipdrive.simulator.claims import Claim
+from clipdrive.simulator.connection import (
+    connect,
+    destroy_leftovers,
+    make_synchronous,
+    restore_settings,
+    settings_of,
+)
 from clipdrive.simulator.deadlines import Deadlines, deadlines_for
 from clipdrive.simulator.errors import ServerFault, SimulatorError
 from clipdrive.simulator.process import ServerProcess
@@ -39,7 +47,7 @@ class Session:
 
     `server` is the bundled server's process where there is one: its last words go into error messages, and it
     is stopped when the session closes if `owns_server`. Without it the server is taken for a real one, which
-    gets its settings back.
+    gets its settings back; `claim`, where given, is the right to drive it and remembers them.
     """
 
     def __init__(
@@ -52,22 +60,24 @@ class Session:
         wall_height_m: float,
         server: ServerProcess | None = None,
         owns_server: bool = False,
+        claim: Claim | None = None,
         deadlines: Deadlines | None = None,
     ) -> None:
         self.address = address
         self._camera_params, self._vehicle_params = camera, vehicle
         self._verge_m, self._wall_height_m = verge_m, wall_height_m
-        self._server, self._owns_server = server, owns_server
+        self._server, self._owns_server, self._claim = server, owns_server, claim
         self._deadlines = deadlines or deadlines_for(real=server is None)
         self.fault: str | None = None  # what the server did wrong, in words
         self._healthy = False
         self._client: carla.Client | None = None
         self._world: carla.World | None = None
-        self._settings_before: carla.WorldSettings | None = None
+        self._settings_before: dict[str, Any] | None = None
         self._vehicle: carla.Vehicle | None = None
         self._camera: Camera | None = None
         self._collisions: CollisionSensor | None = None
         self._loaded: str | None = None
+        self._town: str | None = None  # that the world is, with nothing of ours in it
         self._sigterm = ExitStack()
 
     # life
@@ -108,7 +118,8 @@ class Session:
         with self._errors("opening the world", self._deadlines.load_s):
             self._world = self._client.get_world()
             self._healthy = True
-            self._settings_before = self._world.get_settings()
+            found = settings_of(self._world)
+            self._settings_before = self._claim.settings_before(found) if self._claim else found
             make_synchronous(self._world, self._vehicle_params.step_s)
             destroy_leftovers(self._client, self._world, ROLE_NAME)
 
@@ -125,7 +136,9 @@ class Session:
 
     def _restore_settings(self) -> None:
         if self._server is None and self._healthy and self._settings_before is not None:
-            self._while_it_lives(lambda: self._world.apply_settings(self._settings_before))
+            self._while_it_lives(lambda: restore_settings(self._world, self._settings_before))
+            if self._claim is not None and self._healthy:
+                self._claim.settings_are_back()
 
     def _while_it_lives(self, act) -> None:
         try:
@@ -140,6 +153,7 @@ class Session:
         with self._errors(f"loading the map {name}", self._deadlines.load_s):
             self._remove_actors()
             self._world = self._client.load_world(name, False)
+            self._town = name
             make_synchronous(self._world, self._vehicle_params.step_s)
             return self._world.get_map().to_opendrive()
 
@@ -159,6 +173,9 @@ class Session:
         self._loaded = track.name
 
     def _load_world(self, track: Track) -> carla.World:
+        town, self._town = self._town, None
+        if track.is_town and track.map_name == town:
+            return self._world  # every load takes memory of a real server
         if track.is_town:
             return self._client.load_world(track.map_name, False)
         shape = carla.OpendriveGenerationParameters(wall_height=self._wall_height_m, additional_width=self._verge_m)
@@ -240,6 +257,7 @@ class Session:
         return self._vehicle
 
     def _tick(self) -> tuple[int, carla.ActorSnapshot]:
+        self._camera.forget()
         frame = self._world.tick(self._deadlines.call_s)
         snapshot = self._world.get_snapshot()
         if snapshot.frame != frame:

@@ -21,9 +21,10 @@ from clipdrive.agents.store import Driver, read_agent
 from clipdrive.driving.drivers import Follower, cruising_speed_mps
 from clipdrive.driving.environment import DriveEnv
 from clipdrive.driving.spawn import DIRECTIONS, EVALUATE
-from clipdrive.experience.workers import run_tasks
+from clipdrive.experience.workers import Faults, run_tasks
 from clipdrive.params import Params
 from clipdrive.progress import Progress
+from clipdrive.simulator.announcing import announce_servers
 from clipdrive.simulator.supervisor import until_done
 from clipdrive.tracks.route import Route
 from clipdrive.training.film import write_film
@@ -82,6 +83,7 @@ def evaluate(
     """
     read_agent(agent_folder)  # refused before anything is simulated
     _require_camera(params, agent_folder)
+    servers = announce_servers(params)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -92,10 +94,11 @@ def evaluate(
     tasks = _tasks(drivers, starts, film_of)
     progress = Progress("evaluate", len(starts) * len(drivers), "laps")
     rows, trajectories, film = [], [], None
-    restarts = 0
+    faults = Faults()
     try:
-        for laps, of_task in run_tasks(_drive_task, tasks, _start, params, agent_folder):
-            restarts += of_task
+        run = run_tasks(_drive_task, tasks, _start, params, agent_folder, servers=servers, faults=faults)
+        for laps, restarts in run:
+            faults.restarts += restarts
             for lap in laps:
                 rows.append(lap["row"])
                 trajectories += lap["trajectory"]
@@ -105,7 +108,7 @@ def evaluate(
         progress.close()
     rows.sort(key=lambda row: (DRIVERS.index(row["driver"]), row["episode"]))
     trajectories.sort(key=lambda row: (row["episode"], row["step"]))
-    metrics = summarise(rows) | {"faults": {"restarts": restarts}}
+    metrics = summarise(rows) | {"faults": faults.values()}
     _write_csv(part / "episodes.csv", EPISODE_COLUMNS, rows)
     _write_csv(part / "trajectories.csv", TRAJECTORY_COLUMNS, trajectories)
     (part / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")

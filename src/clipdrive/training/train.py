@@ -28,6 +28,7 @@ from clipdrive.experience.episodes import EpisodeError, read_episodes
 from clipdrive.experience.memory import ReplayMemory, Transitions
 from clipdrive.params import Params, params_as_values
 from clipdrive.progress import Progress
+from clipdrive.simulator.announcing import announce_servers
 from clipdrive.simulator.errors import ServerFault, ServerLost
 from clipdrive.simulator.supervisor import until_done
 from clipdrive.training.checkpoint import CheckpointFolder, run_key, state_folder
@@ -59,6 +60,8 @@ def train(params: Params, episodes: Path, agent_folder: Path, run_folder: Path) 
     EpisodeError for a bad input, CheckpointError for a damaged checkpoint. When the simulator is lost for good, the
     checkpoint is written first.
     """
+    if params.train.env_steps > 0:
+        announce_servers(params)
     prepare_torch(params.train.torch_threads)
     values = params_as_values(params)
     for name in ("evaluate", "gate", "collect"):
