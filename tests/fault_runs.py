@@ -15,7 +15,7 @@ import psutil
 from clipdrive.params import Params
 from small_params import params_with
 
-DEADLINES = "connect_s=4,call_s=1.5,load_s=20,image_s=1"
+DEADLINES = "connect_s=10,call_s=2,load_s=30,image_s=2"
 SMALL = {
     "batch_size": 8,
     "feature_units": 16,

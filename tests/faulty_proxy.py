@@ -18,7 +18,7 @@ HARMLESS = ("late", "early", "twice", "lie")
 ONCE = ("wrong_frame", "cut_short", "too_late", "no_streams", "mute")
 AT = 12
 CAMERA, SNAPSHOT = 13, 17
-TOO_LATE_S = 2.5
+TOO_LATE_S = 4.0
 
 
 class Proxy:
