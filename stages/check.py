@@ -1,11 +1,11 @@
-"""check: read params.yaml whole and open every track, so that a mistake stops the run before it simulates anything."""
+"""check: read params.yaml whole, open every track and the task, so that a mistake stops the run at once."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from clipdrive.params import Params, load_params
+from clipdrive.params import DRIVE, Params, load_params
 from clipdrive.stage import run
 from clipdrive.tracks.track import TrackError, open_track
 
@@ -31,7 +31,12 @@ def _is_town(name: str) -> bool:
 
 
 def main() -> None:
-    check_tracks(load_params())
+    params = load_params()
+    check_tracks(params)
+    if params.task != DRIVE:
+        from clipdrive.tasks.gymnasium_task import check_task
+
+        check_task(params)
     mark = Path("data/params.ok")
     mark.parent.mkdir(exist_ok=True)
     mark.write_text("params.yaml and its tracks are valid\n", encoding="utf-8")  # always the same

@@ -11,7 +11,7 @@ from clipdrive.stage import run
 def main() -> None:
     from clipdrive.experience.collect import collect
 
-    collect(load_params(), folder=Path("data/episodes"), picture=Path("data/spawns.png"))
+    collect(load_params(), folder=Path("data/episodes"), picture=Path("data/pictures/spawns.png"))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def main() -> None:
     report(
         load_params(),
         episodes_folder=Path("data/episodes"),
-        spawns_picture=Path("data/spawns.png"),
+        spawns_picture=Path("data/pictures/spawns.png"),
         train_folder=Path("runs/train"),
         evaluation_folder=Path("evaluation"),
         reports_folder=Path("reports"),

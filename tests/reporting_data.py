@@ -70,7 +70,8 @@ def _write_collect(root: Path) -> None:
     }
     _json(root / "data/episodes/metrics.json", metrics)
     _json(root / "data/episodes/manifest.json", [])
-    Image.new("RGB", (900, 500), (235, 238, 242)).save(root / "data/spawns.png")
+    (root / "data/pictures").mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (900, 500), (235, 238, 242)).save(root / "data/pictures/spawns.png")
 
 
 def _write_train(folder: Path, rng: np.random.Generator, updates: int, episodes: int) -> None:

@@ -84,7 +84,8 @@ def test_the_whole_target_with_fixed_weights_and_noise():
 def test_trap_04_each_row_has_its_own_target_noise():
     td3 = agent(policy_noise=0.2, noise_clip=0.5)
     row = batch(1)
-    repeated = Batch(**{name: getattr(row, name).expand(16, *getattr(row, name).shape[1:]) for name in vars(row)})
+    given = {name: tensor for name, tensor in vars(row).items() if tensor is not None}
+    repeated = Batch(**{name: tensor.expand(16, *tensor.shape[1:]) for name, tensor in given.items()})
     targets = td3._target(repeated)
     assert len(set(targets.tolist())) == 16
 

@@ -95,6 +95,8 @@ DRIVE = {"collect", "train", "evaluate"}
 READ_BY = {  # by hand, for every key that is not read by train alone; report and check read the whole file
     "seed": DRIVE,
     "simulator": DRIVE,
+    "task": DRIVE,
+    "observation": DRIVE,
     "tracks.training": {"collect", "train"},
     "tracks.evaluation": {"evaluate"},
     **{f"tracks.{name}": DRIVE for name in ("folder", "follow", "verge_m", "wall_height_m", "episodes_per_load")},
@@ -121,7 +123,7 @@ def test_an_evaluation_number_does_not_retrain_nor_a_training_number_collect() -
         entries = STAGES[stage]["params"]
         assert not [e for e in entries if e == "tracks" or e.startswith(("evaluate", "tracks.evaluation", "gate"))]
     numbers = {name for name, value in PARAMS.items() if not isinstance(value, dict)}
-    assert {e for e in STAGES["collect"]["params"] if e in numbers} == {"seed", "simulator"}
+    assert {e for e in STAGES["collect"]["params"] if e in numbers} == {"seed", "simulator", "task", "observation"}
 
 
 def test_every_stage_waits_for_the_check_of_the_params() -> None:

@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "tracks": {"opendrive"},
     "simulator": {"tracks", "carla_server"},  # of the server it knows the name, to start it
     "driving": {"tracks", "simulator"},
-    "experience": {"tracks", "simulator", "driving"},
+    "tasks": {"driving"},
+    "experience": {"tracks", "simulator", "driving", "tasks"},
     "agents": {"experience"},
-    "training": {"tracks", "simulator", "driving", "experience", "agents"},
+    "training": {"tracks", "simulator", "driving", "experience", "agents", "tasks"},
     "reporting": set(),
 }
 
@@ -57,7 +58,7 @@ def test_import_of_the_package_and_of_the_command_line_is_light() -> None:
     assert not heavy & set(loaded)
 
 
-@pytest.mark.parametrize("package", ["driving", "experience"])
+@pytest.mark.parametrize("package", ["driving", "tasks", "experience"])
 def test_no_torch_where_there_is_no_learning(package: str) -> None:
     for path in (PACKAGE / package).glob("**/*.py"):
         assert "import torch" not in path.read_text(encoding="utf-8"), path

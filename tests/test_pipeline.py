@@ -65,7 +65,8 @@ def outs_of(clone: Clone) -> dict[str, str]:
 
 
 def test_every_output_is_there_and_git_sees_only_what_it_keeps(clone: Clone) -> None:
-    for name in ("data/episodes/manifest.json", "data/spawns.png", "models/agent/agent.pt", "evaluation/film.gif"):
+    data = ("data/episodes/manifest.json", "data/pictures/spawns.png")
+    for name in (*data, "models/agent/agent.pt", "evaluation/film.gif"):
         assert (clone.root / name).stat().st_size > 0
     assert (clone.root / "reports" / "report.html").stat().st_size > 10_000
     kept = clone.git("ls-files", "reports", "data", "models", "runs", "evaluation").split()

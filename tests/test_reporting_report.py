@@ -27,7 +27,7 @@ def run_report(root: Path, target: str = "reports", **changes: object) -> Path:
     report(
         params_with(**changes),
         episodes_folder=root / "data" / "episodes",
-        spawns_picture=root / "data" / "spawns.png",
+        spawns_picture=root / "data" / "pictures" / "spawns.png",
         train_folder=root / "runs" / "train",
         evaluation_folder=root / "evaluation",
         reports_folder=root / target,
@@ -38,7 +38,10 @@ def run_report(root: Path, target: str = "reports", **changes: object) -> Path:
 def page_of(root: Path, **changes: object) -> str:
     """The page without figures, which take most of the time."""
     run = read_run(
-        root / "data" / "episodes", root / "data" / "spawns.png", root / "runs" / "train", root / "evaluation"
+        root / "data" / "episodes",
+        root / "data" / "pictures" / "spawns.png",
+        root / "runs" / "train",
+        root / "evaluation",
     )
     return report_page(params_with(**changes), run, {})
 

@@ -11,8 +11,7 @@ import torch
 
 from clipdrive.agents.networks import NetworkSpec
 from clipdrive.agents.td3 import TD3, Batch
-from clipdrive.experience.collect import record_episode
-from clipdrive.experience.episodes import read_episode, write_episode
+from clipdrive.experience.episodes import read_episode, record_episode, write_episode
 from clipdrive.experience.memory import ReplayMemory
 from clipdrive.training.train import train
 from fake_world import circle_env, default_params
@@ -29,7 +28,7 @@ def test_trap_01_a_crash_discounts_by_exactly_zero_from_the_environment_to_the_t
     params = default_params(camera={"width_px": 36, "height_px": 36})
     env = circle_env(monkeypatch, params, collide_at=6)
     observation, info = env.reset(options={"s_m": 0.0, "speed_mps": 5.0})
-    episode, last = record_episode(env, Straight(), observation, info)
+    episode, last = record_episode(env, Straight(), observation, info, params.camera.stack)
     assert last["ending"] == "collision" and episode.terminated.tolist() == [False, False, True]
     write_episode(tmp_path / "e.npz", episode)
     memory = ReplayMemory(50, (1, 36, 36), 3, 2, params.camera.stack)
@@ -70,6 +69,16 @@ LEARNING = {
     "lr_constant_share": 0.1,
     "lr_end": 0.5,
     "batch_size": 9,
+    "algorithm": "ddpg",
+    "mpg_delta": "sample",
+    "bc_weight": 0.5,
+    "n_step": 2,
+    "replay": "prioritised",
+    "priority_alpha": 0.1,
+    "priority_beta": 1.0,
+    "priority_epsilon": 1.0,
+    "memory": "gru",
+    "memory_units": 17,
     "policy_noise": 0.1,
     "noise_clip": 0.05,
     "policy_delay": 3,
@@ -95,6 +104,10 @@ LEARNING = {
     "train__log_every_updates": 3,
 }
 UNDER = {  # settings that only another setting brings to life
+    "mpg_delta": {"algorithm": "mpg"},
+    "bc_weight": {"algorithm": "td3_bc"},
+    **dict.fromkeys(("priority_alpha", "priority_beta", "priority_epsilon"), {"replay": "prioritised"}),
+    "memory_units": {"memory": "gru"},
     "saturation_penalty": {"actor_init_scale": 1.0, "actor_lr": 0.5},
     "clip__actor_cnn": {"encoder": "separate"},
     "clip_kind__actor_cnn": {"encoder": "separate", "clip__actor_cnn": 0.001},

@@ -99,6 +99,7 @@ class RewardParams:
     speed_max_mps: Annotated[float, POSITIVE]
     target_speed_mps: Annotated[float | None, POSITIVE]
     crash: Annotated[float | None, Range(-100.0, 0.0)]
+    largest: Annotated[float | None, POSITIVE]
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class SpawnParams:
 class CollectParams:
     driver: Annotated[str, Choice(("random", "follower", "mixed"))]
     episodes: Annotated[int, COUNT]
+    steps: Annotated[int | None, COUNT]
     correlation: Annotated[float, Range(0.0, 1.0, open_high=True)]
     action_sd: Annotated[float, NOT_NEGATIVE]
     throttle_mean: Annotated[float, Range(-1.0, 1.0)]
@@ -146,6 +148,7 @@ class TrainParams:
     tensorboard: bool
     stop_on_q_bound: bool
     stop_on_dead_actor: bool
+    snapshot_every_steps: Annotated[int | None, COUNT]
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ class GateParams:
     route_completion_min: Annotated[float, SHARE]
     route_completion_drop_max: Annotated[float, SHARE]
     clean_share_min: Annotated[float, SHARE]
+    return_min: Annotated[float | None, ANY]
     violations_max: Annotated[int, COUNT_OR_ZERO]
 
 
@@ -192,7 +196,11 @@ class GateParams:
 class Params:
     seed: Annotated[int, Range(0, 2**31 - 1)]
     simulator: Annotated[str, Choice(("bundled", "carla"))]
-    algorithm: Annotated[str, Choice(("td3",))]
+    task: str
+    observation: Annotated[str, Choice(("camera", "state"))]
+    algorithm: Annotated[str, Choice(("td3", "mpg", "ddpg", "td3_bc"))]
+    mpg_delta: Annotated[str, Choice(("batch", "sample"))]
+    bc_weight: Annotated[float, NOT_NEGATIVE]
     gamma: Annotated[float, Range(0.0, 1.0, open_high=True)]
     tau: Annotated[float, Range(0.0, 1.0, open_low=True)]
     actor_lr: Annotated[float, Range(0.0, 1.0, open_low=True)]
@@ -200,11 +208,19 @@ class Params:
     lr_constant_share: Annotated[float, SHARE]
     lr_end: Annotated[float, SHARE]
     batch_size: Annotated[int, Range(2, 100000)]
+    n_step: Annotated[int, Range(1, 1000)]
+    replay: Annotated[str, Choice(("uniform", "prioritised", "none"))]
+    priority_alpha: Annotated[float, SHARE]
+    priority_beta: Annotated[float, SHARE]
+    priority_epsilon: Annotated[float, POSITIVE]
     policy_noise: Annotated[float, NOT_NEGATIVE]
     noise_clip: Annotated[float, NOT_NEGATIVE]
     policy_delay: Annotated[int, COUNT]
     exploration_noise: Annotated[float, NOT_NEGATIVE]
     exploration_noise_end: Annotated[float, NOT_NEGATIVE]
+    cnn: Annotated[str, Choice(("mnih", "nature", "perot", "none"))]
+    memory: Annotated[str, Choice(("none", "gru", "lstm"))]
+    memory_units: Annotated[int, Range(1, 8192)]
     encoder: Annotated[str, Choice(("critic", "separate"))]
     layer_norm: bool
     feature_units: Annotated[int, Range(1, 8192)]
@@ -249,9 +265,38 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 def params_from(values: Any) -> Params:
     """Build Params from nested plain values (as YAML or JSON give them); raises ParamsError."""
     params = _section(Params, values, "")
+    _require_fitting(params)
+    return params
+
+
+DRIVE = "drive"  # the task that is not Gymnasium's
+
+
+def _require_fitting(params: Params) -> None:
+    """Raise ParamsError where two keys, each good by itself, do not go together."""
+
+    def refuse(key: str, got: Any, allowed: str) -> None:
+        raise ParamsError(f"{key}: got {_show(got)}, allowed: {allowed}")
+
+    if params.cnn == "none" and params.memory != "none":
+        refuse("memory", params.memory, "none with cnn: none, for it remembers stacked frames")
+    if params.task != DRIVE:
+        if params.mirror:
+            raise ParamsError(f"mirror: got true with task: {params.task}, allowed: false (a mirror is for the road)")
+        return
+    if (params.observation == "state") != (params.cnn == "none"):
+        allowed = "none" if params.observation == "state" else "mnih | nature | perot"
+        refuse("cnn", params.cnn, f"{allowed} with observation: {params.observation}")
     if params.mirror and params.tracks.follow == "lane":
         raise ParamsError("mirror: got true with tracks.follow: lane, allowed: false (a mirror swaps the lanes)")
-    return params
+    for key, value in (
+        ("collect.steps", params.collect.steps),
+        ("reward.largest", params.reward.largest),
+        ("train.snapshot_every_steps", params.train.snapshot_every_steps),
+        ("gate.return_min", params.gate.return_min),
+    ):
+        if value is not None:
+            refuse(key, value, f"none with task: {DRIVE}")
 
 
 def params_as_values(params: Params) -> dict[str, Any]:

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 STEER = 0  # its place in an action
 LAST_STEER = 1  # its place in a state
+OFFSET, HEADING_ERROR, BEAMS = 3, 4, 5  # with `observation: state`; the beams from there on, left to right
 
 
 def mirrored(batch: Batch) -> Batch:
-    """The batch with the first half of its samples seen in a mirror: frames flipped, steering negated.
+    """The batch with the first half of its samples seen in a mirror: frames flipped, steering negated, sides swapped.
 
     Right for a task that looks the same from both sides of the road: the rewards stay. Samples are drawn independently,
     so the first half is as good as a random one.
@@ -32,12 +33,19 @@ def mirrored(batch: Batch) -> Batch:
         values[:half, column] *= -1.0
         return values
 
+    def swapped(states: Tensor) -> Tensor:
+        states = negated(states, LAST_STEER)
+        if states.shape[1] > BEAMS:
+            states[:half, [OFFSET, HEADING_ERROR]] *= -1.0
+            states[:half, BEAMS:] = states[:half, BEAMS:].flip(1)
+        return states
+
     return replace(
         batch,
         frames=flipped(batch.frames),
         next_frames=flipped(batch.next_frames),
-        states=negated(batch.states, LAST_STEER),
-        next_states=negated(batch.next_states, LAST_STEER),
+        states=swapped(batch.states),
+        next_states=swapped(batch.next_states),
         actions=negated(batch.actions, STEER),
     )
 

@@ -32,8 +32,8 @@ class Driver:
         """The action float32 (A,) for one observation of the environment."""
         frames = torch.from_numpy(observation["frames"])[None]
         state = torch.from_numpy(observation["state"])[None]
-        encoder = self.critic.encoder if self.actor.encoder is None else self.actor.encoder
-        return torch.tanh(self.actor(encoder(frames), state))[0].numpy()
+        seer = self.critic if self.actor.encoder is None else self.actor
+        return torch.tanh(self.actor(seer.features(frames), state))[0].numpy()
 
 
 def write_agent(folder: Path, agent: TD3, camera: dict[str, Any]) -> None:

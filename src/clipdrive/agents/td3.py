@@ -1,6 +1,7 @@
-"""TD3 (Fujimoto, van Hoof, Meger 2018) on camera frames, in the paper's order and words.
+"""TD3 (Fujimoto, van Hoof, Meger 2018) on camera frames or state vectors, in the paper's order and words.
 
-Beside the paper, each by param: layer norm, a penalty on saturated actions, an actor on the critic's features.
+MPG, DDPG and TD3+BC are the same agent but for the switches of `targets.ALGORITHMS`. Beside the papers, each by param:
+layer norm, a penalty on saturated actions, an actor on the critic's features.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from clipdrive.agents.augment import mirrored, random_shift
 from clipdrive.agents.clipping import ClippedOptimizer, GroupNorms, Rule, named_groups, rules_of
 from clipdrive.agents.networks import Actor, Critic, NetworkError, NetworkSpec
 from clipdrive.agents.structure import certified_structure
-from clipdrive.agents.targets import smoothed_action, td3_target
+from clipdrive.agents.targets import ALGORITHMS, MpgGap, bootstrapped, imitation_weight, smoothed_action
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Transitions on the agent's device: frames uint8 (B, C, H, W), states (B, S), actions (B, A), the rest (B,)."""
+    """Transitions on the agent's device: frames uint8 (B, C, H, W), states (B, S), actions (B, A), the rest (B,).
+
+    `steps` are the rewards summed in an n-step return, `weights` the importance weights: 1 where absent.
+    """
 
     frames: Tensor
     states: Tensor
@@ -32,18 +36,21 @@ class Batch:
     terminated: Tensor
     next_frames: Tensor
     next_states: Tensor
+    steps: Tensor | None = None
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one update did: scalars by name, and the norms of each group that was stepped."""
+    """What one update did: scalars by name, the norms of each group that was stepped, and the TD errors (B,)."""
 
     scalars: dict[str, Tensor]
     norms: dict[str, GroupNorms]
+    td_errors: Tensor | None = None  # the larger |Q - y| of the critics
 
 
 class TD3:
-    """Twin delayed deep deterministic policy gradient.
+    """Twin delayed deep deterministic policy gradient, and its relatives by `params.algorithm`.
 
     `params` is the Params object (gamma, tau, rates, noise, clip ...); `generator` draws the target noise and the
     image shifts on `device`.
@@ -54,14 +61,20 @@ class TD3:
         self.params = params
         self.device = device
         self.generator = generator
+        self.algorithm = ALGORITHMS[params.algorithm]
+        self.policy_delay = params.policy_delay if self.algorithm.delayed else 1
+        self.gap = MpgGap(params.mpg_delta) if self.algorithm.remembers_gap else None
         self.updates = 0
         self.actor = Actor(spec).to(device)
         self.critic = Critic(spec).to(device)
         self.actor_target = _frozen_copy(self.actor)
         self.critic_target = _frozen_copy(self.critic)
-        actor_groups = named_groups(actor_cnn=self.actor.encoder, actor_head=self.actor.head)
+        actor_groups = named_groups(
+            actor_cnn=self.actor.encoder, actor_memory=self.actor.memory, actor_head=self.actor.head
+        )
+        heads = {"q1": self.critic.q1} | ({} if self.critic.q2 is None else {"q2": self.critic.q2})
         critic_groups = named_groups(
-            critic_cnn=self.critic.encoder, critic_head={"q1": self.critic.q1, "q2": self.critic.q2}
+            critic_cnn=self.critic.encoder, critic_memory=self.critic.memory, critic_head=heads
         )
         rules = rules_of(params)
         self.actor_optimizer = _clipped_adam(actor_groups, params.actor_lr, rules)
@@ -81,7 +94,7 @@ class TD3:
     @torch.no_grad()
     def q_values(self, frames: Tensor, states: Tensor, actions: Tensor) -> Tensor:
         """Q1 (B,) of actions (B, A) in frames (B, C, H, W) and states (B, S)."""
-        return self.critic.first(self.critic.encoder(frames), states, actions)
+        return self.critic.first(self.critic.features(frames), states, actions)
 
     @torch.no_grad()
     def act(self, frames: Tensor, state: Tensor) -> Tensor:
@@ -104,16 +117,19 @@ class TD3:
         frames = self._augmented(batch.frames)
         target = self._target(batch)
 
-        features = self.critic.encoder(frames)
+        features = self.critic.features(frames)
         q1, q2 = self.critic(features, batch.states, batch.actions)
-        critic_loss = F.mse_loss(q1, target) + F.mse_loss(q2, target)
+        critic_loss = sum(_squared_error(q, target, batch.weights) for q in (q1, q2)[: self.algorithm.critics])
         norms = self.critic_optimizer.step(critic_loss, measure_update)
         self.updates += 1
         scalars = _critic_scalars(critic_loss, q1, q2, target)
 
-        if self.updates % params.policy_delay == 0:
+        if self.gap is not None:
+            scalars["mpg_delta"] = self.gap.last.mean()
+
+        if self.updates % self.policy_delay == 0:
             features = features.detach()  # of the critic before its step, as DrQ-v2 does: saves a pass
-            actor_features = features if self.actor.encoder is None else self.actor.encoder(frames)
+            actor_features = features if self.actor.encoder is None else self.actor.features(frames)
             pre_tanh = self.actor(actor_features, batch.states)
             action = torch.tanh(pre_tanh)
             for parameter in self.critic.parameters():
@@ -122,7 +138,10 @@ class TD3:
             for parameter in self.critic.parameters():
                 parameter.requires_grad_(True)
             saturation = (pre_tanh.abs() - 1.0).clamp(min=0.0).square().sum(dim=1).mean()
-            actor_loss = -q.mean() + params.saturation_penalty * saturation
+            actor_loss = -q.mean()
+            if self.algorithm.imitates:
+                actor_loss = imitation_weight(params.bc_weight, q) * actor_loss + F.mse_loss(action, batch.actions)
+            actor_loss = actor_loss + params.saturation_penalty * saturation
             norms |= self.actor_optimizer.step(actor_loss, measure_update)
             scalars |= {
                 "actor_loss": actor_loss.detach(),
@@ -131,23 +150,26 @@ class TD3:
             }
             _move_towards(self.actor_target, self.actor, params.tau)
             _move_towards(self.critic_target, self.critic, params.tau)
-        return Update(scalars, norms)
+        errors = torch.maximum((q1 - target).abs(), (q2 - target).abs()).detach()
+        return Update(scalars, norms, errors)
 
     @torch.no_grad()
     def _target(self, batch: Batch) -> Tensor:
         next_frames = self._augmented(batch.next_frames)
-        features = self.critic_target.encoder(next_frames)
-        own = self.actor_target.encoder
-        actor_features = features if own is None else own(next_frames)
+        features = self.critic_target.features(next_frames)
+        own = self.actor_target.encoder is not None
+        actor_features = self.actor_target.features(next_frames) if own else features
         action = torch.tanh(self.actor_target(actor_features, batch.next_states))
-        noise = torch.randn(action.shape, generator=self.generator, device=self.device)
-        action = smoothed_action(action, noise * self.params.policy_noise, self.params.noise_clip)
+        if self.algorithm.smoothed:
+            noise = torch.randn(action.shape, generator=self.generator, device=self.device)
+            action = smoothed_action(action, noise * self.params.policy_noise, self.params.noise_clip)
         q1, q2 = self.critic_target(features, batch.next_states, action)
-        return td3_target(batch.rewards, batch.terminated, self.params.gamma, q1, q2)
+        gap_last = None if self.gap is None else self.gap.exchange(q1, q2)
+        gamma = self.params.gamma if batch.steps is None else self.params.gamma**batch.steps
+        return bootstrapped(batch.rewards, batch.terminated, gamma, self.algorithm.value(q1, q2, gap_last))
 
     def _actor_features(self, frames: Tensor) -> Tensor:
-        encoder = self.critic.encoder if self.actor.encoder is None else self.actor.encoder
-        return encoder(frames)
+        return (self.critic if self.actor.encoder is None else self.actor).features(frames)
 
     def _augmented(self, frames: Tensor) -> Tensor:
         if self.params.image_shift_px == 0:
@@ -158,6 +180,7 @@ class TD3:
         """Everything that training needs to go on bit by bit, as tensors and plain values."""
         return {
             "updates": self.updates,
+            "mpg_gap": None if self.gap is None else self.gap.last,
             "actor": self.actor.state_dict(),
             "critic": self.critic.state_dict(),
             "actor_target": self.actor_target.state_dict(),
@@ -177,6 +200,8 @@ class TD3:
             clipped.record.load_state(record)
         self.generator.set_state(state["generator"].cpu())
         self.updates = state["updates"]
+        if self.gap is not None:
+            self.gap.last = state["mpg_gap"]
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """The online networks' weights: what is delivered."""
@@ -194,6 +219,11 @@ class TD3:
 def _clipped_adam(groups: list[dict[str, Any]], lr: float, rules: Mapping[str, Rule]) -> ClippedOptimizer:
     limits = {group["name"]: rules[group["name"]] for group in groups}
     return ClippedOptimizer(torch.optim.Adam(groups, lr=lr, fused=True), limits)
+
+
+def _squared_error(q: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean over the batch of (Q - y)^2, each by its importance weight."""
+    return F.mse_loss(q, target) if weights is None else (weights * (q - target).square()).mean()
 
 
 def _frozen_copy(module: torch.nn.Module) -> Any:

@@ -12,9 +12,10 @@ from gymnasium import spaces
 
 from clipdrive.driving.action import checked_action
 from clipdrive.driving.ending import FAILURES, TRUNCATIONS, EndingRules
-from clipdrive.driving.observation import FrameStack, observation_space, state_vector
+from clipdrive.driving.observation import FrameStack, observation_space, road_space, state_vector
 from clipdrive.driving.progress import RouteProgress
 from clipdrive.driving.reward import decision_reward
+from clipdrive.driving.road_ahead import RoadAhead
 from clipdrive.driving.spawn import (
     DIRECTIONS,
     TRAIN,
@@ -38,7 +39,8 @@ OPTIONS = ("episode", *START_OPTIONS, "lap", "time_limit_steps")
 class DriveEnv(gymnasium.Env):
     """Drive a vehicle along a route; an episode depends on the seed and its number alone.
 
-    Observation: `frames` uint8 (k, height, width), `state` float32 (3,) = speed, last steer, last throttle.
+    Observation: `frames` uint8 (k, height, width), `state` float32 (3,) = speed, last steer, last throttle; with
+    `observation: state` no frames, and behind these three the numbers of `RoadAhead`.
     Action: float32 (2,) in [-1, 1] = [steer (right positive), throttle (positive) or brake (negative)].
 
     `params` is a Params object or the path of a params.yaml; `tracks` picks the section's `training` or
@@ -75,7 +77,8 @@ class DriveEnv(gymnasium.Env):
         self.params = params if isinstance(params, Params) else load_params(params)
         self.render_mode = render_mode
         self.decision_s = self.params.vehicle.step_s * self.params.vehicle.action_repeat
-        self.observation_space = observation_space(self.params.camera)
+        self._sees_road = self.params.observation == "state"
+        self.observation_space = (road_space if self._sees_road else observation_space)(self.params.camera)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.track_names: tuple[str, ...] = getattr(self.params.tracks, tracks)
         self.episode = -1
@@ -91,6 +94,7 @@ class DriveEnv(gymnasium.Env):
         self._progress: RouteProgress | None = None
         self._rules: EndingRules | None = None
         self._chain: tuple[tuple, float | None] | None = None
+        self._road: RoadAhead | None = None
         self._ends_at_arrival = False
         self._ended = True
         self._image: np.ndarray | None = None
@@ -110,6 +114,11 @@ class DriveEnv(gymnasium.Env):
     def route(self) -> Route:
         """The route of the running episode, in its direction."""
         return self._progress.route
+
+    @property
+    def image(self) -> np.ndarray | None:
+        """The camera's last image, uint8 (height, width) or (height, width, 3)."""
+        return self._image
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -135,11 +144,10 @@ class DriveEnv(gymnasium.Env):
         self._rules = EndingRules(self.params.ending, self.decision_s, options.get("time_limit_steps"))
         self._ended = False
         self._image = reading.image
-        observation = {
-            "frames": self._frames.start(reading.image),
-            "state": state_vector(self.params.vehicle, reading.speed_mps, 0.0, 0.0),
-        }
-        return observation, self._info(reading, None)
+        if self._sees_road:
+            self._road = RoadAhead(route)
+        frames = self._frames.start(reading.image)
+        return self._observation(reading, frames, 0.0, 0.0), self._info(reading, None)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         if self._ended:
@@ -167,11 +175,19 @@ class DriveEnv(gymnasium.Env):
             failed=terminated,
         )
         self._image = reading.image
-        observation = {
-            "frames": self._frames.push(reading.image),
-            "state": state_vector(self.params.vehicle, reading.speed_mps, steer, throttle),
-        }
+        frames = self._frames.push(reading.image)
+        observation = self._observation(reading, frames, steer, throttle)
         return observation, reward, terminated, truncated, self._info(reading, ending)
+
+    def _observation(
+        self, reading: Reading, frames: np.ndarray, steer: float, throttle: float
+    ) -> dict[str, np.ndarray]:
+        state = state_vector(self.params.vehicle, reading.speed_mps, steer, throttle)
+        if not self._sees_road:
+            return {"frames": frames, "state": state}
+        road = self._road.numbers(self._progress.projection, reading.x_m, reading.y_m, reading.yaw_rad)
+        no_frames = np.zeros(self.observation_space["frames"].shape, np.uint8)
+        return {"frames": no_frames, "state": np.concatenate([state, road])}
 
     def render(self) -> np.ndarray | None:
         """The camera's last image as RGB, uint8 (height, width, 3)."""

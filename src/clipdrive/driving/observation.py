@@ -1,14 +1,29 @@
-"""What the agent sees: the last frames, its speed and its last action."""
+"""What the agent sees: the last frames (or the road as numbers in their place), its speed and its last action."""
 
 from __future__ import annotations
 
 import numpy as np
 from gymnasium import spaces
 
-from clipdrive.params import CameraParams, VehicleParams
+from clipdrive.driving import road_ahead
+from clipdrive.params import CameraParams, Params, VehicleParams
 
 SPEED_BOUND = 10.0  # of the observation's speed, in units of speed_scale_mps
 STATE_HIGH = np.array([SPEED_BOUND, 1.0, 1.0], dtype=np.float32)
+
+
+def state_size(params: Params) -> int:
+    """Numbers in the observation's `state`."""
+    return len(STATE_HIGH) + (road_ahead.SIZE if params.observation == "state" else 0)
+
+
+def road_space(camera: CameraParams) -> spaces.Dict:
+    """With `observation: state`. frames: uint8, no pixels; state: float32, `state_vector`, then RoadAhead's numbers."""
+    high = np.concatenate([STATE_HIGH, np.full(2, np.inf), np.ones(road_ahead.SIZE - 2)]).astype(np.float32)
+    return spaces.Dict(
+        frames=spaces.Box(0, 255, (camera.stack, 0, 0), np.uint8),
+        state=spaces.Box(-high, high, dtype=np.float32),
+    )
 
 
 def observation_space(camera: CameraParams) -> spaces.Dict:

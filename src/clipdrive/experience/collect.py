@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from clipdrive.driving.drivers import Follower, RandomDriver, driver_for
+from clipdrive.driving.drivers import driver_for
 from clipdrive.driving.environment import DriveEnv
 from clipdrive.driving.spawn import COLLECT
-from clipdrive.experience.episodes import Episode, EpisodeRecorder, write_episode
+from clipdrive.experience.collect_task import collect_task
+from clipdrive.experience.episodes import record_episode, write_episode
 from clipdrive.experience.picture import draw_spawns
 from clipdrive.experience.workers import Faults, run_tasks
-from clipdrive.params import Params
+from clipdrive.params import DRIVE, Params
 from clipdrive.progress import Progress
 from clipdrive.simulator.announcing import announce_servers
 from clipdrive.simulator.supervisor import until_done
@@ -30,8 +31,11 @@ _params: Params | None = None
 def collect(params: Params, folder: Path, picture: Path) -> dict[str, Any]:
     """Drive `collect.episodes` episodes into `folder`, draw the map `picture`; returns the metrics (written too).
 
-    The folder appears when it is complete: a run that fails leaves nothing at its place.
+    The folder appears when it is complete: a run that fails leaves nothing at its place. A Gymnasium task has no map.
     """
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    if params.task != DRIVE:
+        return collect_task(params, folder)
     servers = announce_servers(params)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -85,7 +89,7 @@ def _drive(index: int, folder: Path) -> dict[str, Any]:
     observation, start = _env.reset(options={"episode": index})
     rng = np.random.default_rng([_params.seed, COLLECT, index, 1])
     driver = driver_for(_params, index, _env, rng)
-    episode, info = record_episode(_env, driver, observation, start)
+    episode, info = record_episode(_env, driver, observation, start, _params.camera.stack)
     name = f"episode_{index:05d}.npz"
     checksum = write_episode(folder / name, episode)
     return {
@@ -110,26 +114,6 @@ def _drive(index: int, folder: Path) -> dict[str, Any]:
         },
         "end": {"x_m": float(info["x_m"]), "y_m": float(info["y_m"])},
     }
-
-
-def record_episode(
-    env: DriveEnv, driver: Follower | RandomDriver, observation: dict[str, np.ndarray], info: dict[str, Any]
-) -> tuple[Episode, dict[str, Any]]:
-    """Drive an episode that was just reset to its end; returns it and the last info."""
-    colors = 3 if env.params.camera.color == "rgb" else 1
-
-    def newest(observation: dict[str, np.ndarray]) -> np.ndarray:
-        frame = observation["frames"][-colors:]
-        return frame[0] if colors == 1 else frame.transpose(1, 2, 0)
-
-    recorder = EpisodeRecorder(newest(observation), observation["state"])
-    done = False
-    while not done:
-        action = driver.act(observation, info)
-        observation, reward, terminated, truncated, info = env.step(action)
-        recorder.add(action, reward, terminated, truncated, newest(observation), observation["state"])
-        done = terminated or truncated
-    return recorder.episode(), info
 
 
 def _metrics(rows: list[dict[str, Any]], params: Params) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -70,6 +70,35 @@ class EpisodeRecorder:
             terminated=flags[:, 0],
             truncated=flags[:, 1],
         )
+
+
+class ActingDriver(Protocol):
+    def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray: ...
+
+
+def record_episode(
+    env: Any,
+    driver: ActingDriver,
+    observation: dict[str, np.ndarray],
+    info: dict[str, Any],
+    stack: int,
+    steps_max: int | None = None,
+) -> tuple[Episode, dict[str, Any]]:
+    """Drive an episode that was just reset to its end, or for `steps_max` steps; returns it and the last info."""
+    colors = len(observation["frames"]) // stack
+
+    def newest(observation: dict[str, np.ndarray]) -> np.ndarray:
+        frame = observation["frames"][-colors:]
+        return frame[0] if colors == 1 else frame.transpose(1, 2, 0)
+
+    recorder = EpisodeRecorder(newest(observation), observation["state"])
+    done, steps = False, 0
+    while not done and steps != steps_max:
+        action = driver.act(observation, info)
+        observation, reward, terminated, truncated, info = env.step(action)
+        recorder.add(action, reward, terminated, truncated, newest(observation), observation["state"])
+        done, steps = terminated or truncated, steps + 1
+    return recorder.episode(), info
 
 
 def write_episode(path: Path, episode: Episode) -> int:

@@ -80,7 +80,10 @@ class ReplayMemory:
 
     def sample(self, size: int, rng: np.random.Generator) -> Transitions:
         """`size` transitions, uniformly with replacement among all that are whole; raises where there are none."""
-        rows = self._draw(size, rng)
+        return self.gather(self.draw_rows(size, rng))
+
+    def gather(self, rows: np.ndarray) -> Transitions:
+        """The transitions that begin at `rows` (B,), numbers of whole rows that are still kept."""
         here, after = rows % self.capacity, (rows + 1) % self.capacity
         back = np.arange(self.stack - 1, -2, -1)  # stack-1 .. 0 frames before the row, then the one after
         # the stack never reaches before its episode's first row: that frame is repeated
@@ -119,10 +122,14 @@ class ReplayMemory:
         self.has_next[here] = False
         self.count += 1
 
-    def _draw(self, size: int, rng: np.random.Generator) -> np.ndarray:
-        wrapped = self.count > self.capacity
-        oldest = self.count - self.capacity + self.stack - 1 if wrapped else 0  # whose whole stack is kept
-        newest = self.count - 1
+    @property
+    def oldest_row(self) -> int:
+        """The first row whose whole stack is still kept."""
+        return self.count - self.capacity + self.stack - 1 if self.count > self.capacity else 0
+
+    def draw_rows(self, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Numbers (size,) of whole rows, uniformly with replacement; raises ReplayError where there are none."""
+        oldest, newest = self.oldest_row, self.count - 1
         if newest <= oldest or not self.has_next.any():
             raise ReplayError("the replay memory is empty: nothing was collected or driven yet")
         found = np.empty(0, np.int64)

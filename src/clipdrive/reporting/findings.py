@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clipdrive.params import Params
+from clipdrive.params import DRIVE, Params
 from clipdrive.reporting.gate import Metrics
 
 SATURATED_SHARE = 0.5  # from here on the actor's gradient comes from the few samples that are left
@@ -46,6 +46,8 @@ def _numbers(params: Params, metrics: Metrics) -> list[Finding]:
 
 
 def _driving(params: Params, metrics: Metrics) -> list[Finding]:
+    if params.task != DRIVE:
+        return _returns(metrics)
     value = _reader(metrics["evaluate"])
     agent, untrained = value("agent.route_completion_mean"), value("untrained.route_completion_mean")
     follower = value("follower.route_completion_mean")
@@ -72,6 +74,16 @@ def _driving(params: Params, metrics: Metrics) -> list[Finding]:
     if _is_number(ratio) and ratio < 0.5:
         found.append(Finding("note", f"The agent is slow: {ratio:.2f} of the follower's mean speed."))
     return found
+
+
+def _returns(metrics: Metrics) -> list[Finding]:
+    value = _reader(metrics["evaluate"])
+    agent, untrained, spread = (value(n) for n in ("agent.return_mean", "untrained.return_mean", "untrained.return_sd"))
+    if not math.isfinite(agent + untrained + spread):
+        return [Finding("bad", "The evaluation lacks a return of the agent or of the untrained one.")]
+    if agent <= untrained + spread:
+        return [Finding("bad", f"No learning: the agent's return is {agent:.4g}, an untrained one's {untrained:.4g}.")]
+    return [Finding("good", f"The agent's return is {agent:.4g} (untrained {untrained:.4g}).")]
 
 
 def _certificate(params: Params, metrics: Metrics) -> list[Finding]:
@@ -130,6 +142,8 @@ def _clipping(params: Params, metrics: Metrics) -> list[Finding]:
 
 
 def _tracks(params: Params, metrics: Metrics) -> list[Finding]:
+    if params.task != DRIVE:
+        return []
     seen = sorted(set(params.tracks.training) & set(params.tracks.evaluation))
     if not seen:
         return []

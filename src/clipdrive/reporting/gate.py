@@ -20,6 +20,7 @@ from clipdrive.reporting.files import flat, not_finite, read_json
 METRICS = ("collect", "train", "evaluate")
 ROUTE_COMPLETION = ("evaluate", "agent.route_completion_mean")
 CLEAN_SHARE = ("evaluate", "agent.clean_share")
+RETURN = ("evaluate", "agent.return_mean")
 VIOLATIONS = ("train", "certificate.violations")
 
 Metrics = Mapping[str, Mapping[str, Any]]  # stage -> dotted name -> value
@@ -46,18 +47,16 @@ class Check:
 def judge(gate: GateParams, metrics: Metrics, base: Metrics | None = None) -> list[Check]:
     """Hold the metrics against the thresholds, and against `base` where it has the metric."""
     completion = _number(metrics, *ROUTE_COMPLETION)
-    clean = _number(metrics, *CLEAN_SHARE)
     violations = _number(metrics, *VIOLATIONS)
-    checks = [
-        _least("route completion", completion, gate.route_completion_min),
-        _least("clean share", clean, gate.clean_share_min),
+    checks = _task_checks(gate, metrics) if _is_task(metrics) else _driving_checks(gate, metrics)
+    checks.append(
         Check(
             "clip violations",
             violations,
             f"at most {gate.violations_max}",
             violations is not None and violations <= gate.violations_max,
-        ),
-    ]
+        )
+    )
     before = _number(base or {}, *ROUTE_COMPLETION)
     if before is not None:
         least = before - gate.route_completion_drop_max
@@ -66,6 +65,25 @@ def judge(gate: GateParams, metrics: Metrics, base: Metrics | None = None) -> li
         checks += [Check(f"{stage}: {name}", math.nan, "a finite number", False) for name in not_finite(values)]
         checks += [Check(f"{stage}: {name}", None, "a number", False) for name in _nulls(values)]
     return checks
+
+
+def _is_task(metrics: Metrics) -> bool:
+    """Whether the run was of a Gymnasium task, which has episodes where driving has laps."""
+    return "agent.episodes" in metrics.get("evaluate", {})
+
+
+def _driving_checks(gate: GateParams, metrics: Metrics) -> list[Check]:
+    return [
+        _least("route completion", _number(metrics, *ROUTE_COMPLETION), gate.route_completion_min),
+        _least("clean share", _number(metrics, *CLEAN_SHARE), gate.clean_share_min),
+    ]
+
+
+def _task_checks(gate: GateParams, metrics: Metrics) -> list[Check]:
+    value = _number(metrics, *RETURN)
+    if gate.return_min is None:
+        return [Check("return", value, "any", value is not None)]
+    return [_least("return", value, gate.return_min)]
 
 
 def _least(metric: str, value: float | None, least: float, note: str = "") -> Check:

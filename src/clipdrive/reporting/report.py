@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from clipdrive.params import Params, params_as_values
-from clipdrive.reporting import page
+from clipdrive.params import DRIVE, Params, params_as_values
+from clipdrive.reporting import page, task_report
 from clipdrive.reporting.curves import read_table, write_curve
 from clipdrive.reporting.driving_figures import draw_driving
 from clipdrive.reporting.files import flat, read_json, write_metrics
@@ -65,7 +65,8 @@ def report(
 
     Raises ReportError for an input that is missing or damaged, before anything is written.
     """
-    run = read_run(episodes_folder, spawns_picture, train_folder, evaluation_folder)
+    drives = params.task == DRIVE
+    run = read_run(episodes_folder, spawns_picture, train_folder, evaluation_folder, drives)
     part = reports_folder.with_name(reports_folder.name + ".part")  # nothing half-written, on a full disk
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -82,7 +83,10 @@ def _write(params: Params, run: Run, folder: Path) -> None:
     for name, table in {"updates": run.updates, "episodes": run.episodes, "evaluation": run.laps}.items():
         write_curve(folder / "curves" / f"{name}.csv", table)
     drawn = draw_training(folder / "figures", run.updates, run.episodes, run.flat_metrics["train"])
-    drawn |= draw_driving(folder / "figures", run.laps, run.trajectories, run.episodes)
+    if params.task == DRIVE:
+        drawn |= draw_driving(folder / "figures", run.laps, run.trajectories, run.episodes)
+    else:
+        drawn |= task_report.draw_evaluation(folder / "figures", run.laps)
     (folder / "report.html").write_text(report_page(params, run, drawn), encoding="utf-8")
 
 
@@ -93,8 +97,11 @@ def _put_in_place(made: Path, target: Path) -> None:
     made.replace(target)
 
 
-def read_run(episodes_folder: Path, spawns_picture: Path, train_folder: Path, evaluation_folder: Path) -> Run:
-    """Everything that the other stages left; raises ReportError."""
+def read_run(
+    episodes_folder: Path, spawns_picture: Path, train_folder: Path, evaluation_folder: Path, drives: bool = True
+) -> Run:
+    """Everything that the other stages left; raises ReportError. A Gymnasium task has no trajectories."""
+    trajectories = evaluation_folder / "trajectories.csv"
     return Run(
         metrics={
             "collect": read_json(episodes_folder / "metrics.json"),
@@ -102,9 +109,9 @@ def read_run(episodes_folder: Path, spawns_picture: Path, train_folder: Path, ev
             "evaluate": read_json(evaluation_folder / "metrics.json"),
         },
         updates=read_table(train_folder / "updates.csv", UPDATES),
-        episodes=read_table(train_folder / "episodes.csv", EPISODES),
-        laps=read_table(evaluation_folder / "episodes.csv", LAPS),
-        trajectories=read_table(evaluation_folder / "trajectories.csv", TRAJECTORIES),
+        episodes=read_table(train_folder / "episodes.csv", EPISODES if drives else task_report.EPISODES),
+        laps=read_table(evaluation_folder / "episodes.csv", LAPS if drives else task_report.EVALUATION),
+        trajectories=read_table(trajectories, TRAJECTORIES) if drives else pd.DataFrame(columns=TRAJECTORIES),
         spawns_picture=spawns_picture,
         film=evaluation_folder / "film.gif",
     )
@@ -112,6 +119,8 @@ def read_run(episodes_folder: Path, spawns_picture: Path, train_folder: Path, ev
 
 def report_page(params: Params, run: Run, drawn: Mapping[str, Path]) -> str:
     """The page's HTML; `drawn` are the figures by name."""
+    if params.task != DRIVE:
+        return _task_page(params, run, drawn)
     parts = [
         ("verdict", "What came out", _verdict(params, run)),
         ("driving", "Driving on unseen tracks", _driving(params, run, drawn)),
@@ -127,6 +136,22 @@ def report_page(params: Params, run: Run, drawn: Mapping[str, Path]) -> str:
         f"{len(params.tracks.training)} tracks, judged on {len(params.tracks.evaluation)} unseen; "
         f"{text_of(train.get('env_steps'), ',.0f')} decisions driven, {text_of(train.get('updates'), ',.0f')} updates."
     )
+    return page.page("clipdrive: what the agent learned", lead, parts)
+
+
+def _task_page(params: Params, run: Run, drawn: Mapping[str, Path]) -> str:
+    metrics = run.flat_metrics
+    parts = [
+        ("verdict", "What came out", task_report.verdict(params, metrics)),
+        ("returns", "Returns without noise", task_report.evaluation(params, metrics, drawn)),
+        ("learning", "Learning", _learning(run, drawn)),
+        ("gradients", "Gradients", _gradients(run, drawn)),
+        ("values", "Q-values and actions", _values(run, drawn)),
+        ("data", "What collect drove", page.table(data_table(metrics["collect"]))),
+        ("params", "Params", page.table(params_table(params_as_values(params)), words=True)),
+    ]
+    steps, updates = (text_of(metrics["train"].get(name), ",.0f") for name in ("env_steps", "updates"))
+    lead = f"{params.task}: {params.algorithm}, seed {params.seed}; {steps} steps driven, {updates} updates."
     return page.page("clipdrive: what the agent learned", lead, parts)
 
 

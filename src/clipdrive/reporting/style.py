@@ -22,6 +22,7 @@ ENDING_COLORS = {
     "stuck": "#d68910",
     "off_road": "#c0392b",
     "collision": "#7d3c98",
+    "terminated": "#a04000",
 }
 LIMIT = "#b3261e"
 DETAIL = "#d98324"

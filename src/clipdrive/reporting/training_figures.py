@@ -42,8 +42,9 @@ def draw_training(
     with matplotlib.rc_context(STYLE):
         if len(episodes):
             drawn["return"] = _episodes(folder / "return.png", episodes, "return", "Return of each episode")
-            title = "Distance driven along the route"
-            drawn["progress"] = _episodes(folder / "progress.png", episodes, "progress_m", title, "m")
+            if "progress_m" in episodes.columns:
+                title = "Distance driven along the route"
+                drawn["progress"] = _episodes(folder / "progress.png", episodes, "progress_m", title, "m")
             drawn["endings"] = _endings(folder / "endings.png", episodes)
         if len(updates):
             drawn["q_values"] = _q_values(folder / "q_values.png", updates, metrics.get("q.bound"))

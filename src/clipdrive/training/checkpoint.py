@@ -123,6 +123,16 @@ class CheckpointFolder:
         self._lock.close()
 
 
+def as_tensors(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with arrays as tensors, which torch loads without trusting the file."""
+    return {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in values.items()}
+
+
+def as_arrays(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `as_tensors` took."""
+    return {name: v.numpy() if isinstance(v, torch.Tensor) else v for name, v in values.items()}
+
+
 def _start(segment: str) -> int:
     return int(segment.removeprefix("rows_").removesuffix(".npz"))
 

@@ -22,12 +22,13 @@ from clipdrive.driving.drivers import Follower, cruising_speed_mps
 from clipdrive.driving.environment import DriveEnv
 from clipdrive.driving.spawn import DIRECTIONS, EVALUATE
 from clipdrive.experience.workers import Faults, run_tasks
-from clipdrive.params import Params
+from clipdrive.params import DRIVE, Params
 from clipdrive.progress import Progress
 from clipdrive.simulator.announcing import announce_servers
 from clipdrive.simulator.supervisor import until_done
 from clipdrive.tracks.route import Route
 from clipdrive.training.film import write_film
+from clipdrive.training.task_evaluation import evaluate_task
 
 DRIVERS = ("agent", "follower", "untrained")
 EPISODE_COLUMNS = (
@@ -79,8 +80,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Drive `evaluate.starts` laps with each driver; write metrics, rows and a film into `folder`; return the metrics.
 
-    The folder appears when it is complete.
+    The folder appears when it is complete. A Gymnasium task has episodes for laps, and no film.
     """
+    if params.task != DRIVE:
+        return evaluate_task(params, agent_folder, folder)
     read_agent(agent_folder)  # refused before anything is simulated
     _require_camera(params, agent_folder)
     servers = announce_servers(params)
@@ -192,7 +195,7 @@ def _drive(driver: str, start: Start, filmed: bool) -> dict[str, Any]:
         infos.append(info)
         rewards.append(reward)
         if filmed and len(frames) < FILM_DECISIONS:
-            frames.append(observation["frames"][-1].copy())
+            frames.append(_env.image.copy())
             keys = ("x_m", "y_m", "yaw_rad", "speed_mps", "offset_m", "s_m")
             film_rows.append({k: info[k] for k in keys} | {"steer": float(action[0]), "throttle": float(action[1])})
         done = terminated or truncated

@@ -30,27 +30,6 @@ CRITIC_COLUMNS = (
     "td_error_p99",
 )
 ACTOR_COLUMNS = ("actor_loss", "action_abs_mean", "saturated_share")
-EPISODE_COLUMNS = (
-    "episode",
-    "env_step",
-    "update",
-    "track",
-    "direction",
-    "steps",
-    "return",
-    "progress_m",
-    "route_completion",
-    "ending",
-    "speed_mean_mps",
-    "offset_abs_mean_m",
-    "spawn_s_m",
-    "spawn_x_m",
-    "spawn_y_m",
-    "end_x_m",
-    "end_y_m",
-    "q_mean",
-    "return_mc_mean",
-)
 LAST_EPISODES = 20
 LAST_ROWS = 50
 DEAD_AFTER = 100  # actor steps over which the means say that the actor is dead
@@ -83,7 +62,8 @@ def layer_row(update: Update, number: int) -> dict[str, float]:
 
 def update_columns(agent: TD3) -> list[str]:
     groups = [f"{kind}.{name}" for name in group_names(agent) for kind in GROUP_COLUMNS]
-    return ["update", "env_step", *CRITIC_COLUMNS, *ACTOR_COLUMNS, "lr_factor", "exploration_noise", *groups]
+    own = ("mpg_delta",) if agent.gap is not None else ()
+    return ["update", "env_step", *CRITIC_COLUMNS, *own, *ACTOR_COLUMNS, "lr_factor", "exploration_noise", *groups]
 
 
 LAYER_COLUMNS = ("norm_before", "norm_after", "update_ratio")
@@ -180,7 +160,7 @@ def summary(
         "updates": agent.updates,
         "q": {
             "abs_max": meter.q_abs_max,
-            "bound": meter.q_bound,
+            **({"bound": meter.q_bound} if math.isfinite(meter.q_bound) else {}),
             "bound_passed_updates": meter.bound_passed_updates,
             "mean_last": last("q1_mean"),
             "gap_mean_last": last("q_gap_mean"),
@@ -196,14 +176,23 @@ def summary(
             "dead_updates": meter.dead_actor_updates,
         },
     } | certificate(agent)
+    if agent.gap is not None:
+        result["q"]["mpg_delta_last"] = last("mpg_delta")
     if episodes:
         result["driving"] = {
             "episodes": episodes[-1]["episode"] + 1,
             "return_last": float(np.mean([row["return"] for row in episodes])),
-            "progress_last_m": float(np.mean([row["progress_m"] for row in episodes])),
+            **_progress(episodes),
             "failed_share_last": float(np.mean([row["ending"] in FAILURES for row in episodes])),
         }
     return result
 
 
-FAILURES = ("off_road", "collision", "stuck")
+FAILURES = ("off_road", "collision", "stuck", "terminated")
+
+
+def _progress(episodes: list[dict[str, Any]]) -> dict[str, float]:
+    if "progress_m" not in episodes[-1]:
+        return {}
+    return {"progress_last_m": float(np.mean([row["progress_m"] for row in episodes]))}
+

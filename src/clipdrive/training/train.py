@@ -7,12 +7,14 @@ checkpoint, and episode i of the driving depends on (seed, i) alone.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 
@@ -21,21 +23,21 @@ from clipdrive.agents.device import prepare_torch, training_device
 from clipdrive.agents.networks import NetworkSpec
 from clipdrive.agents.store import write_agent
 from clipdrive.agents.td3 import TD3, Batch
-from clipdrive.driving.environment import DriveEnv
-from clipdrive.driving.reward import largest_reward
 from clipdrive.driving.spawn import TRAIN
 from clipdrive.experience.episodes import EpisodeError, read_episodes
-from clipdrive.experience.memory import ReplayMemory, Transitions
-from clipdrive.params import Params, params_as_values
+from clipdrive.experience.memory import ReplayMemory, as_rows
+from clipdrive.experience.replay import Drawn, replay_of
+from clipdrive.params import DRIVE, Params, params_as_values
 from clipdrive.progress import Progress
 from clipdrive.simulator.announcing import announce_servers
 from clipdrive.simulator.errors import ServerFault, ServerLost
 from clipdrive.simulator.supervisor import until_done
-from clipdrive.training.checkpoint import CheckpointFolder, run_key, state_folder
+from clipdrive.tasks.task import largest_step_reward, open_task, task_shape
+from clipdrive.training.checkpoint import CheckpointFolder, as_arrays, as_tensors, run_key, state_folder
+from clipdrive.training.episode_rows import EpisodeTally, episode_columns
 from clipdrive.training.events import EventFiles
 from clipdrive.training.logs import CsvLog
 from clipdrive.training.metrics import (
-    EPISODE_COLUMNS,
     LAST_EPISODES,
     UpdateMeter,
     certificate,
@@ -45,8 +47,7 @@ from clipdrive.training.metrics import (
     update_columns,
 )
 from clipdrive.training.returns import EpisodeTrace, ReturnWatch
-
-STATE_SIZE, ACTION_SIZE = 3, 2
+from clipdrive.training.snapshots import SNAPSHOTS, snapshot_folder
 
 
 class TrainError(RuntimeError):
@@ -60,7 +61,7 @@ def train(params: Params, episodes: Path, agent_folder: Path, run_folder: Path) 
     EpisodeError for a bad input, CheckpointError for a damaged checkpoint. When the simulator is lost for good, the
     checkpoint is written first.
     """
-    if params.train.env_steps > 0:
+    if params.task == DRIVE and params.train.env_steps > 0:
         announce_servers(params)
     prepare_torch(params.train.torch_threads)
     values = params_as_values(params)
@@ -94,16 +95,17 @@ class _Run:
         self.device = training_device()
         torch.manual_seed(params.seed)  # the networks' first weights
         generator = torch.Generator(self.device).manual_seed(params.seed + 1)
-        self.spec = NetworkSpec.of(params, STATE_SIZE, ACTION_SIZE)
+        self.shape = shape = task_shape(params)
+        self.spec = NetworkSpec.of(params, shape.state_size, shape.action_size, shape.frame)
         self.agent = TD3(self.spec, params, self.device, generator)
-        self.colors = 3 if params.camera.color == "rgb" else 1
-        frame_shape = (self.colors, params.camera.height_px, params.camera.width_px)
         self.memory = ReplayMemory(
-            params.train.memory_steps, frame_shape, STATE_SIZE, ACTION_SIZE, params.camera.stack
+            params.train.memory_steps, shape.frame, shape.state_size, shape.action_size, shape.stack
         )
         self.sampling_rng = np.random.default_rng([params.seed, TRAIN, 0])
         self.noise_rng = np.random.default_rng([params.seed, TRAIN, 1])
-        self.meter = UpdateMeter(largest_reward(params.reward) / (1.0 - params.gamma))
+        self.replay = replay_of(params, self.memory)
+        largest = largest_step_reward(params)
+        self.meter = UpdateMeter(math.inf if largest is None else largest / (1.0 - params.gamma))
         self.returns = ReturnWatch(params.gamma)
         self.events: EventFiles | None = None
         self.stopped = False
@@ -114,11 +116,9 @@ class _Run:
         self.faults = {"restarts": 0, "truncated_episodes": 0}
         self._restarts_counted = 0
         self.last_episodes: deque[dict[str, Any]] = deque(maxlen=LAST_EPISODES)
-        self.total_updates = params.train.updates_before_driving + int(
-            params.train.env_steps * params.train.updates_per_step
-        )
-        self.env: DriveEnv | None = None
-        self.progress = Progress("train", self.total_updates, "updates")
+        self.collected_steps = 0
+        self.progress: Progress | None = None
+        self.env: gymnasium.Env | None = None
 
     def start(self, episodes: Path) -> None:
         """Take up the checkpoint, or fill the memory from the collected episodes."""
@@ -127,24 +127,37 @@ class _Run:
         folder = self.checkpoint.folder
         offsets = state["offsets"] if state else (None, None, None)
         self.update_log = CsvLog(folder / "updates.csv", update_columns(self.agent), offsets[0])
-        self.episode_log = CsvLog(folder / "episodes.csv", EPISODE_COLUMNS, offsets[1])
+        self.episode_log = CsvLog(folder / "episodes.csv", episode_columns(self.params.task), offsets[1])
         self.layer_log = CsvLog(folder / "layers.csv", layer_columns(self.agent), offsets[2])
         if self.params.train.tensorboard:
             self.events = EventFiles(state_folder() / "tensorboard" / folder.name, offsets[0] or 0)
         if state:
             self._load_state(state)
+        else:
+            self._fill_memory(episodes)
+        self.total_updates = self._total_updates()
+        self.progress = Progress("train", self.total_updates, "updates")
+        if state:
             self.progress.advance(self.agent.updates, "taken up from the checkpoint")
-            return
-        shape = (self.params.camera.height_px, self.params.camera.width_px)
+
+    def _fill_memory(self, episodes: Path) -> None:
         for episode in read_episodes(episodes):
-            if episode.frames.shape[1:3] != shape or (episode.frames.ndim == 4) != (self.colors == 3):
+            if as_rows(episode.frames).shape[1:] != self.shape.frame:
                 raise EpisodeError(
                     f"{episodes}: got frames of {episode.frames.shape[1:]}, allowed: what camera in params.yaml says"
                 )
             self.memory.add_episode(episode)
+            self.collected_steps += episode.steps
+
+    def _total_updates(self) -> int:
+        total = self._updates_due(self.params.train.env_steps)
+        if self.params.replay == "none":  # no step serves twice
+            total = min(total, (self.collected_steps + self.params.train.env_steps) // self.params.batch_size)
+        return total
 
     def learn_before_driving(self) -> None:
-        while self.agent.updates < self.params.train.updates_before_driving and not self.stopped:
+        before_driving = self.params.train.updates_before_driving
+        while self.agent.updates < before_driving and self._has_batch() and not self.stopped:
             self._update()
             if self.agent.updates - self._saved_at[1] >= self.params.train.checkpoint_every_steps:
                 self.save()
@@ -153,7 +166,7 @@ class _Run:
         params = self.params
         if self.env_steps >= params.train.env_steps or self.stopped:
             return
-        self.env = DriveEnv(params, tracks="training", stream=TRAIN)
+        self.env = open_task(params, TRAIN)
         while self.env_steps < params.train.env_steps and not self.stopped:
             self._drive_episode()
             due = self.env_steps - self._saved_at[0] >= params.train.checkpoint_every_steps
@@ -163,10 +176,9 @@ class _Run:
 
     def _drive_episode(self) -> None:
         observation, info = until_done(lambda: self.env.reset(options={"episode": self.episode}))
-        first = info
+        tally = EpisodeTally(self.params.task, info)
         self.memory.begin(self._frame(observation), observation["state"])
-        total, speeds, offsets = 0.0, [], []
-        steps, done, terminated, trace = 0, False, False, EpisodeTrace()
+        done, terminated, trace = False, False, EpisodeTrace()
         while not done and self.env_steps < self.params.train.env_steps and not self.stopped:
             action, before = self._explore(observation), observation
             try:
@@ -178,35 +190,17 @@ class _Run:
             self.memory.add(action, reward, terminated, self._frame(observation), observation["state"])
             trace.add(before, action, reward)
             self.env_steps += 1
-            steps, done = steps + 1, terminated or truncated
-            total += reward
-            speeds.append(info["speed_mps"])
-            offsets.append(abs(info["offset_m"]))
-            while self.agent.updates < self._updates_due() and not self.stopped:
+            tally.add(reward, info)
+            done = terminated or truncated
+            while self.agent.updates < self._updates_due(self.env_steps) and self._has_batch() and not self.stopped:
                 self._update()
+            self._keep_snapshot()
         self._count_restarts()
-        if steps == 0:
+        if tally.steps == 0:
             return  # nothing of it was received: the same episode again
         watched = self._watch_return(trace, observation, terminated) if done else {}
-        row = {
-            "episode": self.episode,
-            "env_step": self.env_steps,
-            "update": self.agent.updates,
-            "track": first["track"],
-            "direction": first["direction"],
-            "steps": steps,
-            "return": float(total),
-            "progress_m": float(info["progress_m"]),
-            "route_completion": float(info["route_completion"]),
-            "ending": info["ending"] or "run_end",
-            "speed_mean_mps": float(np.mean(speeds)),
-            "offset_abs_mean_m": float(np.mean(offsets)),
-            "spawn_s_m": float(first["s_m"]),
-            "spawn_x_m": float(first["x_m"]),
-            "spawn_y_m": float(first["y_m"]),
-            "end_x_m": float(info["x_m"]),
-            "end_y_m": float(info["y_m"]),
-        } | watched
+        counters = {"episode": self.episode, "env_step": self.env_steps, "update": self.agent.updates}
+        row = counters | tally.row(info["ending"]) | watched
         self.episode_log.add(row)
         self.last_episodes.append(row)
         self.episode += 1
@@ -216,9 +210,18 @@ class _Run:
             self.faults["restarts"] += self.env.restarts - self._restarts_counted
             self._restarts_counted = self.env.restarts
 
-    def _updates_due(self) -> int:
+    def _has_batch(self) -> bool:
+        return self.replay.holds(self.params.batch_size)
+
+    def _keep_snapshot(self) -> None:
+        every = self.params.train.snapshot_every_steps
+        if every is not None and self.env_steps % every == 0:
+            folder = snapshot_folder(self.checkpoint.folder, self.env_steps)
+            write_agent(folder, self.agent, asdict(self.params.camera))
+
+    def _updates_due(self, env_steps: int) -> int:
         train = self.params.train
-        return train.updates_before_driving + int(self.env_steps * train.updates_per_step)
+        return train.updates_before_driving + int(env_steps * train.updates_per_step)
 
     def _watch_return(
         self, trace: EpisodeTrace, observation: dict[str, np.ndarray], terminated: bool
@@ -240,7 +243,7 @@ class _Run:
 
     def _explore(self, observation: dict[str, np.ndarray]) -> np.ndarray:
         action = self._action(observation)
-        noise = self.noise_rng.normal(0.0, self._exploration_noise(), ACTION_SIZE)
+        noise = self.noise_rng.normal(0.0, self._exploration_noise(), self.shape.action_size)
         return np.clip(action + noise, -1.0, 1.0).astype(np.float32)
 
     def _exploration_noise(self) -> float:
@@ -260,12 +263,16 @@ class _Run:
         self.agent.set_learning_rates(factor)
         number, train = self.agent.updates + 1, self.params.train
         logged, detailed = number % train.log_every_updates == 0, number % train.detail_every_updates == 0
-        batch = self._batch(self.memory.sample(self.params.batch_size, self.sampling_rng))
+        share = self.agent.updates / max(self.total_updates, 1)
+        drawn = self.replay.draw(self.params.batch_size, self.sampling_rng, share)
+        batch = self._batch(drawn)
         try:
             update = self.agent.update(batch, measure_update=logged or detailed)
         except ClippingError:
             self._failed = (number, batch)
             raise
+        if self.params.replay == "prioritised":
+            self.replay.learned(drawn.rows, update.td_errors.cpu().numpy())
         self.meter.add(update)
         if logged:
             extra = {
@@ -302,14 +309,14 @@ class _Run:
             self.stopped = True
             self.progress.say(f"training ends at update {update}, as the params say, with what it has")
 
-    def _batch(self, transitions: Transitions) -> Batch:
-        def tensor(array: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(array).to(self.device)
-
-        return Batch(**{name: tensor(getattr(transitions, name)) for name in Batch.__dataclass_fields__})
+    def _batch(self, drawn: Drawn) -> Batch:
+        arrays = vars(drawn.transitions) | {"steps": drawn.steps, "weights": drawn.weights}
+        return Batch(
+            **{name: None if a is None else torch.from_numpy(a).to(self.device) for name, a in arrays.items()}
+        )
 
     def _frame(self, observation: dict[str, np.ndarray]) -> np.ndarray:
-        return observation["frames"][-self.colors :]  # the newest of the stack, (C, H, W)
+        return observation["frames"][-self.shape.frame[0] :]  # the newest of the stack, (C, H, W)
 
     def save(self) -> None:
         """Write the checkpoint; the memory must stand at an episode's end."""
@@ -319,6 +326,8 @@ class _Run:
             "meter": self.meter.state(),
             "returns": self.returns.state(),
             "said": self._said,
+            "replay": as_tensors(self.replay.state()),
+            "collected_steps": self.collected_steps,
             "env_steps": self.env_steps,
             "episode": self.episode,
             "faults": self.faults,
@@ -335,6 +344,8 @@ class _Run:
         self.meter.load_state(state["meter"])
         self.returns.load_state(state["returns"])
         self._said = state["said"]
+        self.replay.load_state(as_arrays(state["replay"]))
+        self.collected_steps = state["collected_steps"]
         self.env_steps, self.episode, self.faults = state["env_steps"], state["episode"], state["faults"]
         self.last_episodes.extend(state["last_episodes"])
         self.sampling_rng.bit_generator.state = state["sampling_rng"]
@@ -342,7 +353,8 @@ class _Run:
         self._saved_at = (self.env_steps, self.agent.updates)
 
     def close(self) -> None:
-        self.progress.close()
+        if self.progress is not None:
+            self.progress.close()
         if self.events is not None:
             self.events.close()
         if self.env is not None:
@@ -371,6 +383,9 @@ class _Run:
         run_folder.mkdir(parents=True, exist_ok=True)
         for name in ("updates.csv", "episodes.csv", "layers.csv"):
             shutil.copyfile(self.checkpoint.folder / name, run_folder / name)
+        shutil.rmtree(agent_folder / SNAPSHOTS, ignore_errors=True)
+        if (self.checkpoint.folder / SNAPSHOTS).exists():
+            shutil.copytree(self.checkpoint.folder / SNAPSHOTS, agent_folder / SNAPSHOTS)
         text = json.dumps(metrics, indent=2, allow_nan=False)
         (run_folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
         return metrics

@@ -1,0 +1,1 @@
+"""What is learned: the driving task, or any Gymnasium environment with continuous actions, behind one face."""
