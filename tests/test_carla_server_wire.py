@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import msgpack
+import numpy as np
 import pytest
 
 from clipdrive.carla_server import values, wire
@@ -85,3 +86,21 @@ def test_shapes_are_checked_against_a_model():
     assert values.numbers_like([[[1, 2], [3, 4]], 5, False], model, "x") == [[[1.0, 2.0], [3.0, 4.0]], 5.0, False]
     with pytest.raises(values.WireError):
         values.numbers_like([[[1, 2, 3]], 5, False], model, "x")
+
+
+def test_a_walker_record_lays_out_its_control():
+    record = wire.walker_record(5, POSE, (1.0, 2.0, 3.0), ((0.5, -0.5, 0.25), 1.5, True))
+    assert len(record) == 119
+    assert struct.unpack_from("<IB9f", record) == (5, 1, *POSE, 1.0, 2.0, 3.0)
+    assert struct.unpack_from("<4fB", record, 65) == (0.5, -0.5, 0.25, 1.5, 1)
+
+
+def test_lidar_points_come_behind_a_count_for_every_channel():
+    points = np.arange(12, dtype="<f4").reshape(3, 4)
+    payload = wire.lidar_payload(1.5, np.array([1, 0, 2]), points)
+    assert struct.unpack_from("<fI3I", payload) == (1.5, 3, 1, 0, 2)
+    assert struct.unpack_from("<12f", payload, 20) == tuple(range(12))
+    assert len(payload) == 20 + 48
+    table = np.zeros(1, dtype=wire.SEMANTIC_POINT)
+    table["xyz"], table["cosine"], table["actor_id"], table["tag"] = (1.0, 2.0, 3.0), 0.5, 77, 14
+    assert wire.lidar_payload(0.0, np.array([1]), table)[12:] == struct.pack("<4fII", 1.0, 2.0, 3.0, 0.5, 77, 14)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from clipdrive.carla_server import rpc, values
-from clipdrive.carla_server.actors import Actor
+from clipdrive.carla_server.actors import ZERO, Actor
 from clipdrive.carla_server.physics_control import PhysicsControl
 from clipdrive.carla_server.rpc import Method, RpcError
 from clipdrive.carla_server.world import World
@@ -94,14 +94,14 @@ class ActorMethods:
 
     @rpc.void
     def add_actor_impulse(self, actor_id: int, impulse: object) -> None:
-        self.world.vehicle(actor_id).push(values.vector(impulse, MAX_IMPULSE, "impulse"))
+        self.world.solid(actor_id).push(values.vector(impulse, MAX_IMPULSE, "impulse"))
 
     @rpc.void
     def add_actor_force(self, actor_id: int, force: object) -> None:
         """Push for one tick."""
         step_s = self.world.settings.fixed_delta_seconds or self.world.last_step_s
         push = values.vector(force, MAX_IMPULSE, "force")
-        self.world.vehicle(actor_id).push(tuple(part * step_s for part in push))
+        self.world.solid(actor_id).push(tuple(part * step_s for part in push))
 
     @rpc.void
     def add_actor_angular_impulse(self, actor_id: int, impulse: object) -> None:
@@ -203,6 +203,21 @@ class ActorMethods:
     def get_actor_component_world_transform(self, actor_id: int, _name: str) -> tuple:
         pose = self.world.actor(actor_id).pose
         return pose[:3], pose[3:]
+
+    @rpc.value
+    def get_actor_component_relative_transform(self, actor_id: int, _name: str) -> tuple:
+        self.world.actor(actor_id)
+        return ZERO, ZERO
+
+    @rpc.value
+    def get_bones_transform(self, actor_id: int) -> tuple:
+        self.world.walker(actor_id)
+        return ([],)
+
+    @rpc.value
+    def get_wheel_pitch_angle(self, actor_id: int, _wheel: int) -> float:
+        self.world.vehicle(actor_id)
+        return 0.0
 
     def table(self) -> dict[str, Method]:
         """Return the RPC methods by name."""

@@ -32,6 +32,11 @@ class Actor:
     def type_id(self) -> str:
         return self.blueprint.id
 
+    @property
+    def velocity(self) -> Vector:
+        """m/s in the world's axes."""
+        return ZERO
+
     def attach(self, parent: Actor, relative: Pose) -> None:
         """Mount this actor on `parent`."""
         self.parent, self.relative = parent, relative
@@ -103,11 +108,6 @@ class Solid(Actor):
         self.hits: list[tuple[Solid | None, Vector]] = []  # of this tick: by what (None: a wall), impulse (N s)
 
     @property
-    def velocity(self) -> Vector:
-        """m/s in the world's axes."""
-        return ZERO
-
-    @property
     def mass_kg(self) -> float:
         """What it weighs where it is hit; 0 = nothing moves it."""
         return self.body.mass_kg if self.simulated else 0.0
@@ -128,6 +128,9 @@ class Solid(Actor):
 
     def set_velocity(self, velocity: Vector) -> None:
         """Set the velocity in the world's axes; a prop has none."""
+
+    def push(self, impulse: Vector) -> None:
+        """Change the velocity as an impulse (N s) at the centre of mass does; a prop stays."""
 
     def step(self, ground: GroundMap, step_s: float) -> None:
         """Move on for `step_s` seconds; a prop stands, and forgets what happened in the last tick."""

@@ -119,12 +119,41 @@ _GNSS = (
     *_floats(*((f"noise_{axis}_{what}", 0.0) for what in ("stddev", "bias") for axis in ("lat", "lon", "alt"))),
 )
 
+_LASERS = (
+    *_floats(("sensor_tick", 0.0)),
+    Attribute("channels", INT, "32"),
+    *_floats(("range", 10.0)),
+    Attribute("points_per_second", INT, "56000"),
+    *_floats(("rotation_frequency", 10.0), ("upper_fov", 10.0), ("lower_fov", -30.0), ("horizontal_fov", 360.0)),
+)
+_LASER_LOSSES = (
+    *_floats(
+        ("atmosphere_attenuation_rate", 0.004), ("dropoff_general_rate", 0.45), ("dropoff_intensity_limit", 0.8),
+        ("dropoff_zero_intensity", 0.4), ("noise_stddev", 0.0),
+    ),
+    Attribute("noise_seed", INT, "0"),
+)  # fmt: skip
+_RADAR = (
+    *_floats(("sensor_tick", 0.0), ("horizontal_fov", 30.0), ("vertical_fov", 30.0), ("range", 100.0)),
+    Attribute("points_per_second", INT, "1500"),
+    Attribute("noise_seed", INT, "0"),
+)
+_OBSTACLE = (
+    *_floats(("sensor_tick", 0.0), ("distance", 5.0), ("hit_radius", 0.5)),
+    Attribute("only_dynamics", BOOL, "false"),
+    Attribute("debug_linetrace", BOOL, "false"),
+)
+
 _SENSORS: dict[str, tuple[Attribute, ...]] = {
     "sensor.camera.rgb": (_role("front", *_FRONT), *_LENS, *_POSTPROCESS),
     "sensor.other.collision": (_role("front", *_FRONT),),
     "sensor.other.lane_invasion": (_role("front", *_FRONT),),
     "sensor.other.imu": (_role("default"), *_IMU),
     "sensor.other.gnss": (_role("default"), *_GNSS),
+    "sensor.lidar.ray_cast": (_role("front", *_FRONT), *_LASERS, *_LASER_LOSSES),
+    "sensor.lidar.ray_cast_semantic": (_role("front", *_FRONT), *_LASERS),
+    "sensor.other.radar": (_role("default"), *_RADAR),
+    "sensor.other.obstacle": (_role("front", *_FRONT), *_OBSTACLE),
 }
 
 

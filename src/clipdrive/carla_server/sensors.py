@@ -112,7 +112,7 @@ class ImuSensor(Sensor):
         ax, ay, az = vehicle.model.acceleration if moving else ZERO
         rates = vehicle.model.angular_velocity_deg if moving else ZERO
         frame = axes(*self.pose[3:])
-        acceleration = turn_back(frame, (ax, ay, az + GRAVITY_MPS2))
+        acceleration = turn_back(frame, (ax, ay, az + world.gravity_mps2))
         gyroscope = turn_back(frame, tuple(math.radians(rate) for rate in rates))
         compass = (math.radians(self.pose[4]) + math.pi / 2.0) % (2.0 * math.pi)
         value = (

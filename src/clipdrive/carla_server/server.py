@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -28,6 +29,7 @@ FIRST_MAP = "circuit_1"
 WALL_CLOCK_STEP_S = 1.0 / 30.0  # between the ticks of an asynchronous world without a fixed step
 LONGEST_STEP_S = 0.1
 PARENT_CHECK_S = 1.0
+SHOWN_AT_ONCE = ("spawn_actor", "spawn_actor_with_parent", "destroy_actor", "apply_batch")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Server:
             "tick_cue": Method(self._tick_cue, Reply.LATER),
             "get_sensor_token": Method(self._sensor_token, Reply.LATER),
         }
+        for name in SHOWN_AT_ONCE:
+            self.rpc.methods[name] = self._shown_at_once(self.rpc.methods[name])
         self.streams.on_subscribe = self._subscribed
         self.loop.next_timer, self.loop.on_timer = self._next_timer, self._on_timer
         self.held: list[tuple[RpcConnection, int]] = []  # ticks that wait for a subscription
@@ -149,15 +153,34 @@ class Server:
         if self.held:
             self._release_held()
         if self._ticks_by_itself() and now >= self.next_tick_s:
-            fixed = self.world.settings.fixed_delta_seconds
-            elapsed = min(max(now - self.last_tick_s, 0.001), LONGEST_STEP_S)
-            self.last_tick_s = now
-            self.next_tick_s = max(self.next_tick_s + (fixed or WALL_CLOCK_STEP_S), now)
-            self._tick_safely(elapsed)
+            self._tick_by_clock(now)
         if self.parent_check_s is not None and now >= self.parent_check_s:
             self.parent_check_s = now + PARENT_CHECK_S
             if os.getppid() != self.parent_id:
                 self.loop.stop()
+
+    def _tick_by_clock(self, now: float) -> None:
+        fixed = self.world.settings.fixed_delta_seconds
+        elapsed = min(max(now - self.last_tick_s, 0.001), LONGEST_STEP_S)
+        self.last_tick_s = now
+        self.next_tick_s = max(self.next_tick_s + (fixed or WALL_CLOCK_STEP_S), now)
+        self._tick_safely(elapsed)
+
+    def _shown_at_once(self, method: Method) -> Method:
+        """A method after which an asynchronous world ticks: its client finds what came or went in a snapshot.
+
+        A CARLA server takes a frame for every such call; one that answers sooner would show a client actors that it
+        has just destroyed, and none of those that it has just spawned.
+        """
+
+        @functools.wraps(method.function)
+        def function(*arguments: object) -> object:
+            result = method.function(*arguments)
+            if self._ticks_by_itself():
+                self._tick_by_clock(time.monotonic())
+            return result
+
+        return Method(function, method.reply)
 
     # ---- the parent ----
 

@@ -44,6 +44,9 @@ class Walker(Solid):
     def set_velocity(self, velocity: Vector) -> None:
         self._thrown = velocity
 
+    def push(self, impulse: Vector) -> None:
+        self.knock(impulse[0] / self.body.mass_kg, impulse[1] / self.body.mass_kg, 0.0, 0.0, 0.0)
+
     def motion(self) -> tuple[float, float, float]:
         return (*self._slide, 0.0)  # who walks into something stops, and does not push it
 

@@ -10,11 +10,13 @@ import struct
 from collections.abc import Iterable, Sequence
 
 import msgpack
+import numpy as np
 
 VERSION = "0.9.16"
 Pose = tuple[float, float, float, float, float, float]
 
 COLLISION, GNSS, IMU, CAMERA_RGB, WORLD_SNAPSHOT = 0, 4, 5, 13, 17  # sensor type indices of 0.9.16
+OBSTACLE, RADAR, SEMANTIC_LIDAR, LIDAR = 7, 9, 10, 11
 MAP_CHANGED = 1  # flag of a snapshot
 ACTIVE = 1  # state of an actor in a snapshot
 GREEN_LIGHT = 2
@@ -26,6 +28,11 @@ _ACTOR = struct.Struct("<IB15f54x")
 _VEHICLE = struct.Struct("<IB15f3f3BifBBIB24x")
 _WALKER = struct.Struct("<IB15f4fB37x")
 _TOKEN = struct.Struct("<IHBB16x")
+_LIDAR = struct.Struct("<fI")
+SEMANTIC_POINT = np.dtype(
+    [("xyz", "<f4", 3), ("cosine", "<f4"), ("actor_id", "<u4"), ("tag", "<u4")]
+)  # of a semantic lidar
+assert SEMANTIC_POINT.itemsize == 24
 STREAM_ID = struct.Struct("<I")
 assert (_HEADER.size, _IMAGE.size, _SNAPSHOT.size) == (4 + 48, 4 + 48 + 12, 4 + 48 + 36)
 assert (_ACTOR.size, _VEHICLE.size, _WALKER.size, _TOKEN.size) == (119, 119, 119, 24)
@@ -62,6 +69,12 @@ def reply_refusal(message_id: int, text: str) -> bytes:
 def pack(value: object) -> bytes:
     """Encode a payload that is msgpack (collision, IMU, GNSS)."""
     return _packer.pack(value)
+
+
+def lidar_payload(angle_rad: float, per_channel: np.ndarray, points: np.ndarray) -> bytes:
+    """Encode a turn of a lidar: points (n, 4) float32, or (n,) of `SEMANTIC_POINT`, ordered by channel."""
+    head = _LIDAR.pack(angle_rad, len(per_channel))
+    return head + per_channel.astype("<u4").tobytes() + points.tobytes()
 
 
 def token(stream_id: int, port: int) -> bytes:

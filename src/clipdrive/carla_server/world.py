@@ -10,8 +10,9 @@ from clipdrive.carla_server.actors import Actor, DrawnBox, Solid, boxes_overlap
 from clipdrive.carla_server.blueprints import AI_CONTROLLER, LIBRARY, SPECTATOR
 from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.maps import MapLibrary, WorldMap
+from clipdrive.carla_server.range_sensors import RANGE_SENSORS
 from clipdrive.carla_server.rpc import RpcError
-from clipdrive.carla_server.sensors import SENSORS, Sensor
+from clipdrive.carla_server.sensors import GRAVITY_MPS2, SENSORS, Sensor
 from clipdrive.carla_server.settings import CLEAR_NOON, DEFAULT_STEP_S, EpisodeSettings
 from clipdrive.carla_server.streams import StreamServer
 from clipdrive.carla_server.vehicle_actor import Vehicle
@@ -47,6 +48,7 @@ class World:
         self.episode_id = 0
         self.settings = EpisodeSettings()
         self.weather = CLEAR_NOON
+        self.gravity_mps2 = GRAVITY_MPS2  # as the IMU feels it
         self.map_changed = True
         self.map_name = map_name
         self._map: WorldMap | None = None
@@ -107,7 +109,7 @@ class World:
         if len(self.actors) >= MAX_ACTORS:
             raise RpcError(f"Spawn failed: the world holds {MAX_ACTORS} actors")
         parent = self.actor(parent_id) if parent_id else None
-        make = SENSORS.get(type_id) or KINDS[type_id.split(".", 1)[0]]
+        make = SENSORS.get(type_id) or RANGE_SENSORS.get(type_id) or KINDS[type_id.split(".", 1)[0]]
         actor = make(self._next_id, blueprint, blueprint.values(attributes), pose)
         if parent is not None:
             actor.attach(parent, pose)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from clipdrive.carla_server import rpc, values, wire
+import math
+
+import numpy as np
+
+from clipdrive.carla_server import rays, rpc, values, wire
 from clipdrive.carla_server.actor_methods import AUTOPILOT
 from clipdrive.carla_server.blueprints import LIBRARY
+from clipdrive.carla_server.poses import compose
 from clipdrive.carla_server.requests import MAX_REQUEST_BYTES
 from clipdrive.carla_server.rpc import Method, Reply, RpcError
 from clipdrive.carla_server.settings import CLEAR_NOON, EpisodeSettings
 from clipdrive.carla_server.world import World
 
-ROAD = 1  # label of a point on the ground
+NONE, ANY = 0, 255  # semantic tags: of nothing, and of whatever there is
+MAX_RAY_M = 2000.0
 
 # Calls of ordinary programs that change nothing here: what they draw, open or switch is not in this world.
 WITHOUT_EFFECT = (
@@ -19,12 +25,13 @@ WITHOUT_EFFECT = (
     "reset_all_traffic_lights", "enable_environment_objects", "update_lights_state", "update_day_night_cycle",
     "stop_recorder", "stop_replayer", "set_replayer_time_factor",
     "set_replayer_ignore_hero", "set_replayer_ignore_spectator", "set_annotations_traverse_translucency",
-    "destroy_traffic_manager",
+    "destroy_traffic_manager", "set_ignored_vehicles", "blend_pose", "set_wheel_pitch_angle", "get_pose_from_animation",
 )  # fmt: skip
 EMPTY_LISTS = (
-    "get_required_files", "query_lights_state", "get_environment_objects", "get_all_level_BBs",
-    "get_names_of_all_objects", "get_light_boxes", "get_actor_component_names", "get_actor_bone_names",
-    "get_actor_socket_names",
+    "get_required_files", "query_lights_state", "get_environment_objects", "get_light_boxes",
+    "get_actor_component_names", "get_actor_bone_names", "get_actor_socket_names", "get_actor_bone_world_transforms",
+    "get_actor_bone_relative_transforms", "get_actor_socket_world_transforms", "get_actor_socket_relative_transforms",
+    "get_vehicle_bone_world_transforms",
 )  # fmt: skip
 
 
@@ -101,16 +108,55 @@ class WorldMethods:
 
     @rpc.value
     def project_point(self, location: object, direction: object, distance: object) -> tuple:
-        """Find the ground straight below a point."""
-        x, y, z = values.vector(location, values.MAX_COORDINATE_M, "location")
-        downwards = values.vector(direction, name="direction")[2] < 0.0
-        ground_z = float(self.world.ground.height(x, y))
-        found = downwards and 0.0 <= z - ground_z <= values.number(distance, name="distance")
-        return found, ((x, y, ground_z), ROAD)
+        """Find what is first met along a direction."""
+        start = values.vector(location, values.MAX_COORDINATE_M, "location")
+        along = values.vector(direction, values.MAX_COORDINATE_M, "direction")
+        points = self._met(start, along, min(values.number(distance, name="distance"), MAX_RAY_M))
+        return (True, points[0]) if points else (False, (start, NONE))
+
+    @rpc.value
+    def cast_ray(self, start: object, end: object) -> list[tuple]:
+        """Find what lies first on the way between two points; what is behind that is hidden, unlike in CARLA."""
+        begin = values.vector(start, values.MAX_COORDINATE_M, "start")
+        along = tuple(b - a for a, b in zip(begin, values.vector(end, values.MAX_COORDINATE_M, "end"), strict=True))
+        return self._met(begin, along, min(math.hypot(*along), MAX_RAY_M))
+
+    def _met(self, start: tuple, along: tuple, range_m: float) -> list[tuple]:
+        length = math.hypot(*along)
+        if length < 1e-9 or range_m <= 0.0:
+            return []
+        direction = np.array([[part / length for part in along]])
+        met = rays.cast(self.world.ground, self.world.drawn_boxes(), start, direction, range_m)
+        distance = float(met.distance_m[0])
+        if not math.isfinite(distance):
+            return []
+        place = tuple(a + distance * part / length for a, part in zip(start, along, strict=True))
+        return [(place, int(met.tag[0]))]
+
+    @rpc.value
+    def get_all_level_BBs(self, tag: int) -> list[tuple]:
+        """Return the boxes of vehicles, walkers and props with that tag, 255 for all, in the world's axes."""
+        boxes = [box for box in self.world.drawn_boxes() if tag in (ANY, box.tag)]
+        return [
+            (compose(box.pose, (*box.centre_m, 0.0, 0.0, 0.0))[:3], box.half_extents_m, box.pose[3:], box.actor_id)
+            for box in boxes
+        ]
+
+    @rpc.value
+    def get_names_of_all_objects(self) -> list[str]:
+        return [f"{actor.type_id}.{actor.id}" for actor in self.world.actors.values()]
 
     @rpc.value
     def get_imui_gravity(self) -> float:
-        return 9.81
+        return self.world.gravity_mps2
+
+    @rpc.void
+    def set_imui_gravity(self, gravity: object) -> None:
+        self.world.gravity_mps2 = values.number(gravity, 1e6, "gravity")
+
+    @rpc.value
+    def is_sensor_enabled_for_ros(self, _actor_id: int) -> bool:
+        return False
 
     def table(self) -> dict[str, Method]:
         """Return the RPC methods by name."""
