@@ -30,7 +30,7 @@ def undisturbed(tmp_path_factory):
     return files_of(folder / "episodes", *EPISODES)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow())])
 def test_collect_drives_the_broken_episode_again(tmp_path, undisturbed, number):
     folder = tmp_path / "episodes"
     begun = lambda: (tmp_path / "episodes.part" / "episode_00000.npz").exists()  # noqa: E731
