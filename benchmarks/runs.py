@@ -54,7 +54,7 @@ def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] =
     folder.mkdir(parents=True, exist_ok=True)
     print(f"== {name}", flush=True)
     begun = time.perf_counter()
-    collected = collect(params, folder / "episodes", folder / "spawns.png")
+    collected = collect(params, folder / "episodes", folder / "pictures" / "spawns.png")
     collect_s = time.perf_counter() - begun
     trained = train(params, folder / "episodes", folder / "agent", folder / "run")
     train_s = time.perf_counter() - begun - collect_s
@@ -63,7 +63,7 @@ def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] =
         "name": name,
         "params_hash": key,
         "changes": dict(changes),
-        "machine": {"cores": len(os.sched_getaffinity(0)), "processor": _processor(), "torch": torch.__version__},
+        "machine": machine(),
         "wall_s": {
             "collect": round(collect_s, 1),
             "train": round(train_s, 1),
@@ -77,6 +77,11 @@ def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] =
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder / "episodes")
     return record
+
+
+def machine() -> dict[str, Any]:
+    """On what a record was made."""
+    return {"cores": len(os.sched_getaffinity(0)), "processor": _processor(), "torch": torch.__version__}
 
 
 def _processor() -> str:
