@@ -141,7 +141,7 @@ class PrioritisedReplay:
         leaves = rng.permutation(leaves)  # in no order of age
         chance = self.tree.priorities[leaves] / total
         beta = self.beta + (1.0 - self.beta) * min(share, 1.0)
-        weights = (np.count_nonzero(self.tree.priorities) * chance) ** -beta
+        weights = chance**-beta  # the number of steps N cancels against the batch's largest
         rows = memory.count - 1 - (memory.count - 1 - leaves) % memory.capacity
         return self._uniform._drawn(rows, (weights / weights.max()).astype(np.float32))
 
