@@ -13,6 +13,7 @@ import numpy as np
 
 from clipdrive.carla_server import camera_colours as colours
 from clipdrive.carla_server import camera_kernels as rays
+from clipdrive.carla_server import camera_walls as walls
 from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.materials import materials
 from clipdrive.carla_server.raster import bilinear, kernel
@@ -39,6 +40,7 @@ class Camera:
         self._us = np.tile(u, self.height).astype(np.float32)
         self._vs = np.repeat(v, self.width).astype(np.float32)
         self._scratch = np.zeros(rays.SCRATCH_SIZE, dtype=np.float32)
+        self._wide, self._whole = np.zeros(walls.WIDE_SIZE), np.zeros(walls.WHOLE_SIZE, dtype=np.int32)
 
     def render(
         self,
@@ -73,6 +75,8 @@ class Camera:
             ground.place,
             *materials(ground.texture_seed),
             self._scratch,
+            self._wide,
+            self._whole,
         )
         return pixels.view(np.uint8).reshape(self.height, self.width, 4)
 
@@ -91,7 +95,9 @@ def rotation(pitch_deg: float, yaw_deg: float, roll_deg: float) -> np.ndarray:
 
 
 @kernel
-def _draw(pixels, us, vs, focal, axes, camera, edge, far, elevation, line, code, place, shades, contrasts, grain, s):
+def _draw(
+    pixels, us, vs, focal, axes, camera, edge, far, elevation, line, code, place, shades, contrasts, grain, s, w, q
+):  # fmt: skip
     """Fill `pixels` (n,) with BGRA as uint32, for rays at `us`, `vs` (n,); `s` is scratch."""
     flat, x0, y0, per_m, base_z, _, wall, _ = place
     x, y = camera[0], camera[1]
@@ -121,6 +127,6 @@ def _draw(pixels, us, vs, focal, axes, camera, edge, far, elevation, line, code,
         if wall > 0.0:
             if flat:
                 rays.stretches(s, n, z - base_z, focal, place)
-                walled = rays.meet_walls(s, n, x, y, focal, edge, far, place)
+                walled = walls.meet_walls(s, w, q, n, x, y, focal, edge, far, place)
             colours.colour_walls(s, walled, x, y, z, focal, edge, elevation, place, shades, contrasts, grain)
         colours.store(s, n, pixels[start : start + n])

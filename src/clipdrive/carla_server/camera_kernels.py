@@ -14,20 +14,17 @@ import math
 
 import numpy as np
 
-from clipdrive.carla_server.ground import BEYOND_WALL_M, FAR_CELL_M
 from clipdrive.carla_server.raster import bilinear, inlined, kernel
 
-RUN = 512
+RUN = 256
 (DX, DY, DZ, DEPTH, COLUMN, ROW, EDGE, EDGE_X, EDGE_Y, SLOPE_X, SLOPE_Y, BLUR, WIDE, FINE, COARSE, LINE, YELLOW,
  LINED, WALLED, WALL, FROM, UNTIL, ROAD, HAZE, BLUE, GREEN, RED) = (np.uintp(RUN * k) for k in range(27))  # fmt: skip
 BLUE_AT, SCRATCH_SIZE = 24, 27 * RUN
 
 FAR_M = 400.0  # nothing but haze beyond
 NEVER = np.float32(1e9)  # depth of what is not met
-TRACE_STEPS, MARCH_STEPS = 64, 160
-STRIDE = 3.0  # longest step towards a wall, in units of its distance; a step through it shows by the sign
+MARCH_STEPS = 160
 WALL_PIXELS = 2.5  # walls are drawn up to where so many of them, one on the other, would be a pixel high
-FINE_UNTIL_M = 0.01 - BEYOND_WALL_M  # behind the wall by more than this, only the coarse grid knows the distance
 
 _0, _04, _TINY = np.float32(0.0), np.float32(0.4), np.float32(1e-3)
 
@@ -182,65 +179,3 @@ def stretches(s, n, height, focal, place):
         near = ground > end or way * way * (dx * dx + dy * dy) > free * free
         s[FROM + i] = begin
         s[UNTIL + i] = end if near else begin
-
-
-@kernel
-def meet_walls(s, n, x, y, focal, edge, far, place):
-    """Depths at which rays over flat ground meet a wall before the ground; how many do, their numbers in WALLED."""
-    verge, some = place[5], 0
-    for k in range(n):
-        i = np.uintp(k)
-        t, t_end = float(s[FROM + i]), float(s[UNTIL + i])
-        if t >= t_end:
-            continue
-        dx, dy = float(s[DX + i]), float(s[DY + i])
-        free_end = s[EDGE + i] + verge
-        if t_end < s[DEPTH + i]:
-            free_end = clearance(edge, far, place, x + t_end * dx, y + t_end * dy)
-        level = math.sqrt(dx * dx + dy * dy) + 1e-9
-        met = trace(x, y, dx, dy, t, t_end, free_end, level, focal, edge, far, place)
-        if met < NEVER:
-            s[WALL + i] = met
-            s[WALLED + np.uintp(some)] = k
-            some += 1
-    return some
-
-
-@inlined
-def clearance(edge, far, place, x, y):
-    """Distance to the nearest wall, or less than it, negative behind the wall."""
-    _, x0, y0, per_m, _, verge, _, _ = place
-    from_edge = bilinear(edge, x0, y0, per_m, x, y)
-    free = from_edge + verge
-    if free < FINE_UNTIL_M:
-        u = min(max((x - x0) / FAR_CELL_M + 0.5, 0.0), far.shape[1] - 1.0)
-        v = min(max((y - y0) / FAR_CELL_M + 0.5, 0.0), far.shape[0] - 1.0)
-        free = min(free, verge + FAR_CELL_M - far[int(v), int(u)])
-    return free
-
-
-@inlined
-def trace(x, y, dx, dy, t, t_end, free_end, level, focal, edge, far, place):
-    """Depth between t and t_end, where `free_end` is left, at which the ray passes through a wall."""
-    free = clearance(edge, far, place, x + t * dx, y + t * dy)
-    step = abs(free) / level
-    for _ in range(TRACE_STEPS):
-        # Free all around this point and the end: nothing left in between.
-        if free * free_end > 0.0 and (t_end - t) * level <= abs(free) + abs(free_end):
-            break
-        t_next, after = t + max(step, 0.02 + 0.1 * t / focal), free_end
-        if t_next < t_end:
-            after = clearance(edge, far, place, x + t_next * dx, y + t_next * dy)
-        else:
-            t_next = t_end
-        if after * free <= 0.0:
-            return t + (t_next - t) * free / (free - after)
-        if t_next >= t_end:
-            break
-        # Walls are nearly straight, so the distance falls evenly: go to where it would be 0, within reason.
-        step = abs(after) / level
-        closer = abs(free) - abs(after)
-        if closer > 0.0:
-            step = min(max(1.02 * abs(after) * (t_next - t) / closer, step), STRIDE * step)
-        t, free = t_next, after
-    return NEVER

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-_SOURCES = ("raster", "ground", "materials", "camera", "camera_kernels", "camera_colours", "vehicle", "dynamics")
+_SOURCES = ("raster", "ground", "materials", "camera", "camera_kernels", "camera_colours", "camera_walls", "vehicle",
+            "dynamics")  # fmt: skip
 
 
 def _forget_stale_kernels() -> None:

@@ -104,7 +104,9 @@ class Server:
             self.held.append((connection, message_id))
             return None
         self.world.tick()
-        return wire.reply_value(message_id, self.world.frame)
+        connection.answer_now(wire.reply_value(message_id, self.world.frame))
+        self._draw_safely()
+        return None
 
     def _release_held(self) -> None:
         held, self.held = self.held, []
@@ -129,7 +131,14 @@ class Server:
         except Exception:  # a fault in one tick must not end the server
             log.exception("tick %d failed", self.world.frame)
             return False
+        self._draw_safely()
         return True
+
+    def _draw_safely(self) -> None:
+        try:
+            self.world.draw()
+        except Exception:  # the tick is answered already
+            log.exception("the images of tick %d failed", self.world.frame)
 
     def _subscribed(self, connection: StreamConnection) -> None:
         if connection.stream_id == self.world.stream_id:

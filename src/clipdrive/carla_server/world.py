@@ -12,7 +12,7 @@ from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.maps import MapLibrary, WorldMap
 from clipdrive.carla_server.range_sensors import RANGE_SENSORS
 from clipdrive.carla_server.rpc import RpcError
-from clipdrive.carla_server.sensors import GRAVITY_MPS2, SENSORS, Sensor
+from clipdrive.carla_server.sensors import GRAVITY_MPS2, SENSORS, CameraSensor, Sensor
 from clipdrive.carla_server.settings import CLEAR_NOON, DEFAULT_STEP_S, EpisodeSettings
 from clipdrive.carla_server.streams import StreamServer
 from clipdrive.carla_server.vehicle_actor import Vehicle
@@ -87,6 +87,7 @@ class World:
             if actor.stream_id is not None:
                 self.streams.shut(actor.stream_id)
         self.actors, self.solids, self.vehicles, self.walkers, self.sensors = {}, {}, {}, {}, []
+        self.undrawn: list[CameraSensor] = []  # cameras whose image of the last tick is still to be sent
         self.episode_id += 1
         self.map_changed = True
         self.weather = CLEAR_NOON
@@ -199,10 +200,11 @@ class World:
     # ---- time ----
 
     def tick(self, step_s: float | None = None) -> None:
-        """Go one step on and send what was measured: collisions, images, then the snapshot.
+        """Go one step on and send what was measured, then the snapshot; `draw` sends the images.
 
         step_s: for a world without a fixed step; a fixed step goes before.
         """
+        self.undrawn = []
         step_s = self.settings.fixed_delta_seconds or step_s or DEFAULT_STEP_S
         self.frame += 1
         self.elapsed_s += step_s
@@ -214,7 +216,10 @@ class World:
                 actor.follow()
         for sensor in self.sensors:
             if sensor.is_due(self.elapsed_s) and self.streams.has_listener(sensor.stream_id):
-                sensor.publish(self)
+                if isinstance(sensor, CameraSensor):
+                    self.undrawn.append(sensor)
+                else:
+                    sensor.publish(self)
         self.streams.publish(self.stream_id, self.snapshot(self.map_changed))
         self.map_changed = False
 
@@ -224,6 +229,15 @@ class World:
             solid.step(ground, step_s)
         if len(self.solids) > 1:
             contacts.settle(self.solids.values())
+
+    def draw(self) -> None:
+        """Send the images of the last tick, unless they have been sent.
+
+        Apart from `tick`, so that the client can take in the snapshot and the tick's answer in the meantime.
+        """
+        cameras, self.undrawn = self.undrawn, []
+        for camera in cameras:
+            camera.publish(self)
 
     def snapshot(self, map_changed: bool) -> bytes:
         """Return the world snapshot message of the current frame, every actor in it."""
