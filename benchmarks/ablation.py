@@ -11,6 +11,7 @@ from benchmarks.runs import markdown_table, recorded_run
 
 PLAIN = {
     "batch_size": 100,
+    "mirror": False,
     "layer_norm": False,
     "encoder": "separate",
     "saturation_penalty": 0.0,
@@ -25,6 +26,7 @@ PLAIN = {
 }
 ROWS = {
     "default": {},
+    "no-mirror": {"mirror": False},
     "no-layer-norm": {"layer_norm": False},
     "no-target-speed": {"reward.target_speed_mps": "none", "reward.speed_max_mps": 20.0},
     "encoder-separate": {"encoder": "separate"},

@@ -1,6 +1,8 @@
 """Whole runs (collect, train, evaluate) outside DVC, each with a record in `benchmarks/records` that is committed.
 
-A record holds the params' hash; a run whose record has the same hash is not driven again.
+A record holds the params and the agent's checksum; a run whose record has the present values of those params is not
+driven again. Whether the code has changed since is seen from the checksum, which is that of `dvc.lock` where the params
+are the default ones (tests/test_benchmarks.py).
 """
 
 from __future__ import annotations
@@ -44,11 +46,11 @@ def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] =
     `drivers` are those that are evaluated: the follower does the same whatever the seed.
     """
     params = params_with(changes)
-    key = hashlib.sha256(json.dumps(params_as_values(params), sort_keys=True).encode()).hexdigest()[:16]
+    values = params_as_values(params)
     path = RECORDS / f"{name}.json"
     if path.exists():
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["params_hash"] == key and set(drivers) <= set(record["evaluate"]):
+        if _still_so(record["params"], values) and set(drivers) <= set(record["evaluate"]):
             return record
     folder = state_folder() / "benchmarks" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,8 +63,9 @@ def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] =
     evaluated = evaluate(params, folder / "agent", folder / "evaluation", drivers)
     record = {
         "name": name,
-        "params_hash": key,
         "changes": dict(changes),
+        "params": values,
+        "agent_md5": folder_md5(folder / "agent"),
         "machine": machine(),
         "wall_s": {
             "collect": round(collect_s, 1),
@@ -82,6 +85,21 @@ def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] =
 def machine() -> dict[str, Any]:
     """On what a record was made."""
     return {"cores": len(os.sched_getaffinity(0)), "processor": _processor(), "torch": torch.__version__}
+
+
+def folder_md5(folder: Path) -> str:
+    """The checksum by which `dvc.lock` knows a folder (of plain files): that of the list of its files' checksums."""
+    files = sorted(path for path in folder.iterdir())
+    listed = [{"md5": hashlib.md5(path.read_bytes()).hexdigest(), "relpath": path.name} for path in files]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def _still_so(recorded: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether every param of a record has its value still; one that came later is no change of what was run."""
+    return all(
+        name in values and (_still_so(value, values[name]) if isinstance(value, dict) else values[name] == value)
+        for name, value in recorded.items()
+    )
 
 
 def _processor() -> str:

@@ -1,0 +1,54 @@
+"""The records of the long benchmarks: when one counts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks import ablation, runs
+from ruamel.yaml import YAML
+
+from clipdrive.params import params_as_values
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_a_folder_has_the_checksum_that_dvc_gives_it(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    for name in ("b.txt", "a.bin"):
+        (tmp_path / "made" / name).write_text(name)
+    for command in (["init", "-q", "--no-scm"], ["add", "-q", "made"]):
+        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=tmp_path, check=True, timeout=60)
+    recorded = YAML(typ="safe").load((tmp_path / "made.dvc").read_text())["outs"][0]["md5"]
+    assert runs.folder_md5(tmp_path / "made") == recorded
+
+
+def test_a_record_counts_as_long_as_its_params_have_their_values(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(runs, "RECORDS", tmp_path)
+    monkeypatch.setattr(runs, "collect", _not_driven)
+    record = {"params": params_as_values(runs.params_with({"seed": 5})), "evaluate": {"agent": {}}}
+    del record["params"]["mirror"], record["params"]["clip"]["actor_head"]  # params that came after the record
+    (tmp_path / "some.json").write_text(json.dumps(record))
+    assert runs.recorded_run("some", {"seed": 5}, ("agent",)) == record
+    for changes, drivers in (({"seed": 6}, ("agent",)), ({"seed": 5}, ("agent", "follower"))):
+        with pytest.raises(ZeroDivisionError):
+            runs.recorded_run("some", changes, drivers)
+    record["params"]["gone"] = 1
+    (tmp_path / "some.json").write_text(json.dumps(record))
+    with pytest.raises(ZeroDivisionError):
+        runs.recorded_run("some", {"seed": 5}, ("agent",))
+
+
+def _not_driven(*_: object) -> None:
+    raise ZeroDivisionError("a run would begin")
+
+
+@pytest.mark.parametrize("row", sorted(ablation.ROWS))
+def test_every_row_of_the_ablation_is_a_valid_change(row: str, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    default, changed = runs.params_with({}), runs.params_with(ablation.ROWS[row])
+    assert (default == changed) == (row == "default")
