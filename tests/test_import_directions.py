@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "experience": {"tracks", "simulator", "driving", "tasks"},
     "agents": {"experience"},
     "training": {"tracks", "simulator", "driving", "experience", "agents", "tasks"},
+    "doctor": {"tasks", "experience", "agents"},
     "reporting": set(),
 }
 

@@ -1,0 +1,322 @@
+"""`watch`: a context around anybody's PyTorch training loop, and the probe that gathers and judges what happens in it.
+
+It hangs hooks on tensors and optimisers, and sees calls of torch's clip functions however they were imported; the
+loop's numbers are not changed. Costs a few norms a step, each with a transfer from the device: for a look, not for all
+of a long run.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipdrive.doctor import faults
+from clipdrive.doctor.evidence import ClipCall, Group, GroupStep
+from clipdrive.doctor.faults import Finding
+from clipdrive.doctor.groups import WatchError, build_groups, members, named_optimizers
+from clipdrive.doctor.interception import ClipCalls
+from clipdrive.doctor.logged import honest, judge_logged
+from clipdrive.doctor.rules import judge_gradient_flow, judge_step, waits_for_what_follows
+from clipdrive.doctor.table import table
+from clipdrive.doctor.traces import GradientHooks, TanhWatch, Trace, forget_old, norms_of, version_of, whole
+
+__all__ = ["Probe", "WatchError", "watch"]
+
+
+@contextmanager
+def watch(
+    optimizers: Any,
+    groups: Mapping[str, Any] | None = None,
+    limits: Mapping[str, float | None] | float | None = None,
+    say: Callable[[str], None] | None = lambda text: print(text, file=sys.stderr),
+) -> Iterator[Probe]:
+    """Watch the training loop inside; the probe names its faults, and `say` gets the verdict at the end.
+
+    `optimizers`: one, several, or a mapping of names. `groups`: names to modules or parameters that are meant to be
+    clipped together; without it the optimisers' own parameter groups. `limits`: the largest 2-norm of each group, or
+    one for all. Raises WatchError for what it cannot read.
+    """
+    probe = Probe(optimizers, groups, limits)
+    probe.open()
+    try:
+        yield probe
+    finally:
+        probe.close()
+        if say is not None:
+            say(str(probe))
+
+
+class Probe:
+    """What the watch found: `findings`, the set of `faults`, and whether the loop is `sound`."""
+
+    def __init__(self, optimizers: Any, groups: Mapping[str, Any] | None, limits: Any) -> None:
+        self.optimizers = named_optimizers(optimizers)
+        self.groups = build_groups(self.optimizers, groups, limits)
+        self.findings: list[Finding] = []
+        self._clock = 0
+        self._traces = {id(t.parameter): t for group in self.groups for t in group.traces}
+        self._calls: list[list[ClipCall]] = [[] for _ in self.optimizers]  # since each optimiser's last step
+        self._reach: dict[int, set[int]] = {}  # backward pass -> optimisers whose parameters it reached
+        self._coming: dict[int, list[GroupStep]] = {}
+        self._waiting: list[tuple[GroupStep, list[Tensor]]] = []
+        self._hooks = GradientHooks(self._accumulation_starts, self._accumulation_ends)
+        self._clips = ClipCalls(self._clip_begins, self._clip_ends)
+        self._tanh = TanhWatch()
+        self._handles: list[Any] = []
+        self._judge_structure()
+
+    @property
+    def faults(self) -> set[str]:
+        return {finding.fault for finding in self.findings}
+
+    @property
+    def sound(self) -> bool:
+        return not self.findings
+
+    def __str__(self) -> str:
+        return table(self.groups, self.findings)
+
+    def logged(self, group: str, value: float) -> None:
+        """The number that the loop's own log shows as this group's norm after clipping."""
+        found = [g for g in self.groups if g.name == group]
+        if not found:
+            raise WatchError(f"logged: got the group {group!r}, allowed: {', '.join(g.name for g in self.groups)}")
+        self._compare_logged(found[0], float(value), final=False)
+
+    def open(self) -> None:
+        for trace in self._traces.values():
+            self._hooks.attach(trace)
+        for number, optimizer in enumerate(self.optimizers.values()):
+            _hook_base_classes(optimizer)
+            announced = optimizer.register_step_pre_hook(lambda *_, n=number: self._before_step(n))
+            optimizer._optimizer_step_pre_hooks.move_to_end(announced.id, last=False)  # before one that refuses
+            taken = optimizer.register_step_post_hook(lambda *_, n=number: self._after_step(n))
+            self._handles += [announced, taken]
+        self._clips.open()
+        self._tanh.__enter__()
+
+    def close(self) -> None:
+        """Take all hooks away, and judge what only the end can tell."""
+        self._tanh.__exit__(None, None, None)
+        self._clips.close()
+        self._hooks.detach()
+        for handle in self._handles:
+            handle.remove()
+        for number in list(self._coming):
+            self._after_step(number)  # it was announced, and refused
+        self._resolve_waiting(set(self._traces))
+        for group in self.groups:
+            for value in group.logged:
+                self._compare_logged(group, value, final=True)
+            group.logged = []
+            self._judge_flow(group)
+            self._judge_unstepped(group)
+
+    def _tick(self) -> int:
+        self._clock += 1
+        return self._clock
+
+    def _add(self, fault: str, group: str | None, detail: str, step: int) -> None:
+        for finding in self.findings:
+            if (finding.fault, finding.group) == (fault, group):
+                finding.count += 1
+                return
+        self.findings.append(Finding(fault, group, detail, step))
+
+    def _judge_structure(self) -> None:
+        holders = members(self.optimizers.values())
+        held_by: dict[int, list[str]] = {}
+        for group in self.groups:
+            for trace in group.traces:
+                held_by.setdefault(id(trace.parameter), []).append(group.name)
+                trace.optimizers = sorted(set(holders.get(id(trace.parameter), [])))
+            alone = {t.optimizers[0] for t in group.traces if len(t.optimizers) == 1}
+            group.homes = alone or {number for t in group.traces for number in t.optimizers}
+        names = list(self.optimizers)
+        for key, trace in self._traces.items():
+            where = held_by[key] if len(held_by[key]) > 1 else [names[i] for i in holders.get(key, [])]
+            if len(where) > 1:
+                self._add(faults.SHARED, None, f"{trace.name} is held by {' and '.join(where)}", 0)
+        missed = [
+            f"{names[numbers[0]]}'s parameter of shape {'x'.join(map(str, shape))}"
+            for key, numbers, shape in self._uncovered(holders)
+        ]
+        if missed:
+            more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+            self._add(faults.NOT_CLIPPED, None, f"{missed[0]}{more}: stepped, and in no group", 0)
+
+    def _uncovered(self, holders: dict[int, list[int]]) -> list[tuple[int, list[int], torch.Size]]:
+        stepped = {id(p): p for o in self.optimizers.values() for g in o.param_groups for p in g["params"]}
+        return [(key, holders[key], p.shape) for key, p in stepped.items() if key not in self._traces]
+
+    def _accumulation_starts(self, trace: Trace) -> None:
+        self._resolve_waiting({id(trace.parameter)})
+
+    def _accumulation_ends(self, trace: Trace) -> None:
+        trace.accumulated_at = self._tick()
+        self._reach.setdefault(trace.tasks[-1], set()).update(trace.optimizers)
+        forget_old(self._reach)
+
+    def _clip_begins(self, parameters: list[Tensor]) -> tuple[list[Tensor], list[float]]:
+        mine = [p for p in parameters if id(p) in self._traces]
+        return mine, norms_of([p.grad for p in mine])
+
+    def _clip_ends(self, token: Any, kind: str, limit: float, exhausted: bool, order: float) -> None:
+        mine, before = token
+        if math.isinf(limit) or not (mine or exhausted):
+            return  # it only measures, or is for networks that are not watched
+        call = ClipCall(kind, limit, order, self._tick(), exhausted)
+        if exhausted:
+            call.meant = self._groups_of_limit(limit)
+        call.before = {id(p): norm for p, norm in zip(mine, before, strict=True)}
+        call.after = {id(p): norm for p, norm in zip(mine, norms_of([p.grad for p in mine]), strict=True)}
+        traces = [self._traces[id(p)] for p in mine]
+        late = [t for t in traces if t.consumed and t.has_gradient() and not t.clipped_before_step]
+        if late and len(late) == len(traces):
+            self._waiting = [(s, held) for s, held in self._waiting if not set(s.traces) & set(late)]
+            for group in self.groups:
+                if set(group.traces) & set(late):
+                    self._late_clip(group, whole(before), limit)
+            return
+        for trace in traces:
+            trace.clipped_at = call.at
+        for number, calls in enumerate(self._calls):
+            if exhausted or any(number in t.optimizers for t in traces):
+                calls.append(call)
+
+    def _groups_of_limit(self, limit: float) -> set[str]:
+        """The groups that have this limit; where none has, those without, or all."""
+        exact = {g.name for g in self.groups if g.limit is not None and math.isclose(g.limit, limit, rel_tol=1e-6)}
+        return exact or {g.name for g in self.groups if g.limit is None} or {g.name for g in self.groups}
+
+    def _late_clip(self, group: Group, norm: float, limit: float) -> None:
+        detail = f"clipped to {limit:g} when the step had used the gradient of norm {norm:.4g} already"
+        self._add(faults.CLIP_AFTER_STEP, group.name, detail, group.steps)
+
+    def _before_step(self, number: int) -> None:
+        optimizer = list(self.optimizers.values())[number]
+        scale = getattr(optimizer, "grad_scale", None)  # a GradScaler leaves it to fused optimisers to divide by it
+        factor = 1.0 if scale is None else 1.0 / float(scale)
+        # a step that calls the one of its base class is announced twice: the last time counts
+        self._coming[number] = [
+            self._evidence(group, [t for t in group.traces if number in t.optimizers], number, factor)
+            for group in self.groups
+            if number in group.homes
+        ]
+
+    def _evidence(self, group: Group, traces: list[Trace], number: int, factor: float) -> GroupStep:
+        traces = [t for t in traces if t.has_gradient()]
+        keys = {id(t.parameter) for t in traces}
+        raw = [float(t.raw) if t.raw is not None else 0.0 for t in traces]
+        used = [factor * norm for norm in norms_of([t.parameter.grad for t in traces])]
+        calls = [c for c in self._calls[number] if c.exhausted or keys & set(c.after)]
+        altered = any(t.altered() for t in traces) and whole(used) < whole(raw) * (1.0 - 1e-6)
+        step = GroupStep(group, group.steps + 1, traces, raw, used, 0.0, calls, altered, self._foreign(traces))
+        if step.exceeds():
+            step.largest_entry = max(float(t.parameter.grad.detach().abs().max()) for t in traces)
+        shares = [s for t in traces[:1] for task in t.tasks for s in self._tanh.passed.get(task, ())]
+        step.passed = float(torch.stack(shares).min()) if shares else None
+        return step
+
+    def _foreign(self, traces: list[Trace]) -> list[Trace]:
+        """The traces whose gradient holds parts of two losses, of which one reached other optimisers as well."""
+        found = []
+        for trace in traces:
+            *earlier, last = trace.tasks or [-1]
+            now = self._reach.get(last, set())
+            if any(then < now or now < then for then in (self._reach.get(task, now) for task in earlier)):
+                found.append(trace)
+        return found
+
+    def _judge(self, step: GroupStep) -> None:
+        group = step.group
+        group.steps += 1
+        group.norms.append(step.after)
+        if step.passed is not None:
+            group.passed.append(step.passed)
+        if not step.traces:
+            return
+        for fault, detail in judge_step(step):
+            self._add(fault, group.name, detail, step.number)
+        if waits_for_what_follows(step):
+            self._waiting.append((step, [t.parameter.grad for t in step.traces]))
+        group.largest_before = max(group.largest_before, step.before)
+        group.largest_after = max(group.largest_after, step.after)
+        group.clipped_steps += step.after < step.before * (1.0 - 1e-6)
+        group.last = step
+        for value in group.logged:
+            self._compare_logged(group, value, final=True)
+        group.logged = []
+
+    def _after_step(self, number: int) -> None:
+        if number not in self._coming:
+            return
+        for step in self._coming.pop(number):
+            self._judge(step)
+        self._calls[number] = []
+        for trace in self._traces.values():
+            if number in trace.optimizers and trace.has_gradient():
+                trace.clipped_before_step = trace.clipped_at > trace.accumulated_at
+                trace.consumed = True
+                trace.clipped_at = -1
+                trace.altered_then_added = trace.used_twice = False
+                trace.version = version_of(trace.parameter.grad)
+
+    def _resolve_waiting(self, keys: set[int]) -> None:
+        """Explain steps that used too much, by what happened to their gradients since."""
+        waiting, self._waiting = self._waiting, []
+        for step, gradients in waiting:
+            if not keys & {id(t.parameter) for t in step.traces}:
+                self._waiting.append((step, gradients))
+            else:
+                now = whole(norms_of(gradients))
+                if 0.0 < now < step.after * (1.0 - 1e-3) and now <= step.group.limit * 1.001:
+                    self._late_clip(step.group, step.after, step.group.limit)
+                else:
+                    detail = f"the step used a norm of {step.after:.4g}, limit {step.group.limit:g}; nothing clipped it"
+                    self._add(faults.NOT_CLIPPED, step.group.name, detail, step.number)
+
+    def _compare_logged(self, group: Group, value: float, final: bool) -> None:
+        """Compare with the group's last step; what it does not explain waits for the next one."""
+        step = group.last
+        if step is not None and honest(value, step):
+            return
+        for fault, detail in judge_logged(value, step) if step is not None else ():
+            self._add(fault, group.name, detail, step.number)
+            return
+        if final:
+            group.unexplained.append(value)
+        else:
+            group.logged.append(value)
+
+    def _judge_flow(self, group: Group) -> None:
+        weights = whole(norms_of([t.parameter for t in group.traces]))
+        reached = any(t.reached for t in group.traces)
+        for fault, detail in judge_gradient_flow(group.norms, weights, group.passed, reached):
+            self._add(fault, group.name, detail, group.steps)
+
+    def _judge_unstepped(self, group: Group) -> None:
+        """A gradient that was refused before any step, as ours and `error_if_nonfinite` do."""
+        for trace in group.traces:
+            if trace.raw is not None and not trace.consumed and not bool(torch.isfinite(trace.raw)):
+                detail = f"the gradient of {trace.name} is not finite, and no step followed"
+                self._add(faults.NOT_FINITE, group.name, detail, group.steps)
+                return
+
+
+def _hook_base_classes(optimizer: torch.optim.Optimizer) -> None:
+    """Have the step of every base class announce itself, as torch does for a class once it has an instance.
+
+    A class of the caller's own may clip in its `step` and then call that of Adam: what Adam is given counts.
+    """
+    for kind in type(optimizer).__mro__:
+        step = vars(kind).get("step")
+        if step is not None and kind is not torch.optim.Optimizer and not hasattr(step, "hooked"):
+            kind.step = torch.optim.Optimizer.profile_hook_step(step)
+            kind.step.hooked = True
