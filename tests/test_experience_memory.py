@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clipdrive.experience.episodes import Episode
-from clipdrive.experience.memory import ReplayError, ReplayMemory, as_rows
+from clipdrive.experience.memory import ReplayError, ReplayMemory, as_rows, stacked
 
 
 def index_frame(number: int) -> np.ndarray:
@@ -112,3 +112,13 @@ def test_an_empty_memory_says_so():
         memory.sample(1, np.random.default_rng(0))
     with pytest.raises(ReplayError, match="memory_steps: got 3"):
         ReplayMemory(3, (1, 2, 2), 3, 2, 3)
+
+
+def test_four_planes_lie_innermost_and_hold_what_plain_stacks_hold():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (9, 1, 5, 7), np.uint8)
+    picked = rng.integers(0, 9, (6, 5))
+    now, after = stacked(frames, picked)
+    plain = frames[picked][:, :, 0]  # (6, 5, 5, 7)
+    assert np.array_equal(now, plain[:, :4]) and np.array_equal(after, plain[:, 1:])
+    assert now.strides[1] == after.strides[1] == 1  # one byte from plane to plane

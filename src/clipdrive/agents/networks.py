@@ -128,7 +128,7 @@ class Encoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         x = self.convolved(frames)
-        return torch.relu(self.norm(self.dense(x.flatten(1))))  # (B, F)
+        return torch.relu_(self.norm(self.dense(x.flatten(1))))  # (B, F)
 
     def convolved(self, frames: Tensor) -> Tensor:
         """What the last convolution gives (B, channels, h, w)."""
@@ -138,7 +138,7 @@ class Encoder(nn.Module):
         bias = first.bias - 0.5 * first.weight.sum(dim=(1, 2, 3))
         x = F.conv2d(frames.float(), weight, bias, stride=first.stride)
         for number, layer in enumerate(self.layers, 1):
-            x = torch.relu(x if number == 1 else getattr(self, f"conv{number}")(x))
+            x = torch.relu_(x if number == 1 else getattr(self, f"conv{number}")(x))
             if layer.pooled:
                 x = F.max_pool2d(x, 2)
         return x

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from clipdrive.experience.episodes import Episode
@@ -88,17 +89,14 @@ class ReplayMemory:
         back = np.arange(self.stack - 1, -2, -1)  # stack-1 .. 0 frames before the row, then the one after
         # the stack never reaches before its episode's first row: that frame is repeated
         picked = rows[:, None] - np.minimum(back[None, :], self.age[here][:, None])
-        frames = self.frames[picked % self.capacity]  # (B, stack+1, C, H, W)
-        batch, _, channels, height, width = frames.shape
-        shape = (batch, self.stack * channels, height, width)
-        now, next_ = frames[:, :-1], frames[:, 1:]
+        now, next_ = stacked(self.frames, picked % self.capacity)
         return Transitions(
-            frames=now.reshape(shape),
+            frames=now,
             states=self.states[here],
             actions=self.actions[here],
             rewards=self.rewards[here],
             terminated=self.terminated[here],
-            next_frames=next_.reshape(shape),
+            next_frames=next_,
             next_states=self.states[after],
         )
 
@@ -137,6 +135,39 @@ class ReplayMemory:
             rows = rng.integers(oldest, newest, size - len(found) + 8)
             found = np.concatenate([found, rows[self.has_next[rows % self.capacity]]])
         return found[:size]
+
+
+def stacked(frames: np.ndarray, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of frames (n, C, H, W) the rows `picked` (B, stack + 1) as two stacks (B, stack * C, H, W), all but the last row
+    and all but the first.
+
+    Stacks of four planes lie in memory with the planes innermost (torch's channels_last): a convolution's weight
+    gradient takes five times as long on four planes one behind the other, and no other number has that.
+    """
+    _, channels, height, width = frames.shape
+    batch, count = len(picked), picked.shape[1] - 1
+    if count * channels != PACKED or channels != 1:
+        chosen = frames[picked]  # (B, stack+1, C, H, W)
+        shape = (batch, count * channels, height, width)
+        return chosen[:, :-1].reshape(shape), chosen[:, 1:].reshape(shape)
+    now, after = np.empty((2, batch, height * width), np.uint32)
+    _pack(frames.reshape(len(frames), -1), picked, now, after)
+    now, after = (words.view(np.uint8).reshape(batch, height, width, PACKED) for words in (now, after))
+    return now.transpose(0, 3, 1, 2), after.transpose(0, 3, 1, 2)
+
+
+PACKED = 4  # bytes of a word: a pixel's four planes are put together at once
+
+
+@numba.njit(cache=True, nogil=True)
+def _pack(frames: np.ndarray, picked: np.ndarray, now: np.ndarray, after: np.ndarray) -> None:
+    for sample in range(len(picked)):
+        first, second, third = frames[picked[sample, 0]], frames[picked[sample, 1]], frames[picked[sample, 2]]
+        fourth, fifth = frames[picked[sample, 3]], frames[picked[sample, 4]]
+        for pixel in range(frames.shape[1]):
+            shared = np.uint32(second[pixel]) | np.uint32(third[pixel]) << 8 | np.uint32(fourth[pixel]) << 16
+            now[sample, pixel] = np.uint32(first[pixel]) | shared << 8
+            after[sample, pixel] = shared | np.uint32(fifth[pixel]) << 24
 
 
 def as_rows(frames: np.ndarray) -> np.ndarray:
