@@ -177,6 +177,7 @@ def test_a_server_that_is_not_ours_gets_its_settings_back(track):
             inside = client.get_world().get_settings()
             assert inside.synchronous_mode and inside.fixed_delta_seconds == PARAMS.vehicle.step_s
             session.load(track)
+            assert session.full_steer_rad == pytest.approx(math.radians(35.0))
         assert client.get_world().get_settings().fixed_delta_seconds == 0.02
         assert server.running
 

@@ -79,7 +79,8 @@ class Follower:
     @classmethod
     def for_env(cls, env: DriveEnv, noise: float = 0.0, rng: np.random.Generator | None = None) -> Follower:
         """A follower of the route of the episode that runs in `env`, at the speed that earns most there."""
-        return cls(env.route, cruising_speed_mps(env.params), noise=noise, rng=rng)
+        lock_rad = env.full_steer_rad or FULL_STEER_RAD
+        return cls(env.route, cruising_speed_mps(env.params), noise=noise, rng=rng, full_steer_rad=lock_rad)
 
     def _steer(self, info: dict[str, Any]) -> float:
         lookahead_m = min(max(0.55 * info["speed_mps"], 3.5), 10.0)

@@ -111,6 +111,11 @@ class DriveEnv(gymnasium.Env):
         return self._supervisor.restarts if self._supervisor is not None else 0
 
     @property
+    def full_steer_rad(self) -> float | None:
+        """The angle of the front wheels at steer = 1, where it is not the bundled server's."""
+        return getattr(self._session, "full_steer_rad", None)
+
+    @property
     def route(self) -> Route:
         """The route of the running episode, in its direction."""
         return self._progress.route

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from clipdrive.params import Params
+from clipdrive.params import DRIVE, Params
 from clipdrive.simulator.addresses import VARIABLE, server_addresses
 from clipdrive.simulator.connection import require_version
 from clipdrive.simulator.deadlines import deadlines_for
@@ -23,7 +23,7 @@ def announce_servers(params: Params) -> int | None:
     From here on CARLA_SERVERS, of this process and those it starts, names only those that answered (all, where
     CARLA_SERVER_CMD can start them). Raises SimulatorError when none does in time, or one is another version.
     """
-    if params.simulator != "carla":
+    if params.simulator != "carla" or params.task != DRIVE:
         return None
     addresses = server_addresses()
     can_start = bool(os.environ.get(COMMAND_VARIABLE, "").strip())

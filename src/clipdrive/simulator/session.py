@@ -68,6 +68,7 @@ class Session:
         self._verge_m, self._wall_height_m = verge_m, wall_height_m
         self._server, self._owns_server, self._claim = server, owns_server, claim
         self._deadlines = deadlines or deadlines_for(real=server is None)
+        self.full_steer_rad: float | None = None  # the front wheels at steer = 1, where a real server told it
         self.fault: str | None = None  # what the server did wrong, in words
         self._healthy = False
         self._client: carla.Client | None = None
@@ -167,6 +168,9 @@ class Session:
             make_synchronous(self._world, self._vehicle_params.step_s)
         with self._errors(f"spawning the vehicle on {track.name}", self._deadlines.load_s):
             self._vehicle = self._spawn_vehicle(track)
+            if self._server is None:
+                wheels = self._vehicle.get_physics_control().wheels
+                self.full_steer_rad = math.radians(max(wheel.max_steer_angle for wheel in wheels))
             self._camera = Camera(self._world, self._vehicle, self._camera_params, ROLE_NAME)
             self._collisions = CollisionSensor(self._world, self._vehicle, ROLE_NAME)
             self._wait_for_first_image()

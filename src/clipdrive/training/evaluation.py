@@ -18,7 +18,7 @@ import torch
 from clipdrive.agents.device import prepare_torch
 from clipdrive.agents.networks import NetworkError
 from clipdrive.agents.store import Driver, read_agent
-from clipdrive.driving.drivers import Follower, cruising_speed_mps
+from clipdrive.driving.drivers import Follower
 from clipdrive.driving.environment import DriveEnv
 from clipdrive.driving.spawn import DIRECTIONS, EVALUATE
 from clipdrive.experience.workers import Faults, run_tasks
@@ -186,7 +186,7 @@ def _drive(driver: str, start: Start, filmed: bool) -> dict[str, Any]:
         "time_limit_steps": int(_env.params.evaluate.lap_limit_s / _env.decision_s),
     }
     observation, info = _env.reset(options=options)
-    follower = Follower(_env.route, cruising_speed_mps(_env.params)) if driver == "follower" else None
+    follower = Follower.for_env(_env) if driver == "follower" else None
     infos, rewards, film_rows, frames = [info], [], [], []
     done = False
     while not done:
