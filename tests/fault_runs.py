@@ -28,7 +28,7 @@ SMALL = {
     "ending__time_limit_steps": 40,
     "collect__episodes": 4,
     "train__updates_before_driving": 10,
-    "train__env_steps": 150,
+    "train__env_steps": 400,
     "train__memory_steps": 2000,
     "train__torch_threads": 1,
     "train__checkpoint_every_steps": 60,

@@ -50,12 +50,12 @@ def test_the_steps_received_are_kept_and_the_run_goes_on(tmp_path, episodes):
     with disturbed(lambda: episodes_driven(tmp_path / "state") > 0, lambda: signal_servers(signal.SIGKILL)) as done:
         metrics = run(tmp_path, episodes)
     assert done.is_set() and none_left()
-    assert metrics["env_steps"] == 150 and metrics["certificate"]["violations"] == 0
+    assert metrics["env_steps"] == 400 and metrics["certificate"]["violations"] == 0
     assert faults_of(tmp_path / "run")["restarts"] >= 1
     rows = rows_of(tmp_path / "run")
     cut = [row for row in rows if row["ending"] == "server_fault"]
     assert len(cut) == metrics["faults"]["truncated_episodes"]
-    assert sum(int(row["steps"]) for row in rows) == 150
+    assert sum(int(row["steps"]) for row in rows) == 400
     assert [int(row["episode"]) for row in rows] == list(range(len(rows)))
 
 
@@ -83,6 +83,6 @@ def test_past_the_bound_a_checkpoint_is_left_from_which_the_run_goes_on(tmp_path
 
     broken[0] = False
     metrics = run(tmp_path, episodes)
-    assert metrics["env_steps"] == 150 and metrics["faults"]["restarts"] >= 2
+    assert metrics["env_steps"] == 400 and metrics["faults"]["restarts"] >= 2
     assert len(rows_of(tmp_path / "run")) > driven > 0
     assert os.listdir(tmp_path / "state" / "checkpoints") == []

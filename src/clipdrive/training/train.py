@@ -184,7 +184,6 @@ class _Run:
             try:
                 observation, reward, terminated, truncated, info = self.env.step(action)
             except ServerFault:
-                self.faults["truncated_episodes"] += 1
                 info = info | {"ending": "server_fault"}
                 break
             self.memory.add(action, reward, terminated, self._frame(observation), observation["state"])
@@ -198,6 +197,7 @@ class _Run:
         self._count_restarts()
         if tally.steps == 0:
             return  # nothing of it was received: the same episode again
+        self.faults["truncated_episodes"] += info["ending"] == "server_fault"
         watched = self._watch_return(trace, observation, terminated) if done else {}
         counters = {"episode": self.episode, "env_step": self.env_steps, "update": self.agent.updates}
         row = counters | tally.row(info["ending"]) | watched
