@@ -120,3 +120,20 @@ def test_the_largest_reward_is_known_or_nobody_claims_a_bound():
     assert largest_step_reward(params_with(**PENDULUM)) is None
     assert largest_step_reward(params_with(**PENDULUM, reward__largest=16.3)) == 16.3
     assert largest_step_reward(params_with()) == 1.0
+
+
+@pytest.mark.parametrize("task", ["InvertedPendulum-v5", "HalfCheetah-v5", "CarRacing-v3"])
+def test_the_known_tasks_of_the_extras(task, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo may leave a log
+    pytest.importorskip("Box2D" if task == "CarRacing-v3" else "mujoco")
+    images = task == "CarRacing-v3"
+    params = params_with(task=task, cnn="mnih" if images else "none", mirror=False)
+    check_task(params)
+    env = GymnasiumTask(params, 1, 0)
+    observation, _ = env.reset(options={"episode": 4})
+    assert observation in env.observation_space and (observation["frames"].size > 0) == images
+    low, high = env.env.action_space.low, env.env.action_space.high
+    assert np.allclose(env.scaled(-np.ones(len(low))), low) and np.allclose(env.scaled(np.ones(len(low))), high)
+    observation, reward, *_ = env.step(np.zeros(len(low), np.float32))
+    assert observation in env.observation_space and np.isfinite(reward)
+    env.close()

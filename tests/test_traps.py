@@ -77,6 +77,7 @@ LEARNING = {
     "priority_alpha": 0.1,
     "priority_beta": 1.0,
     "priority_epsilon": 1.0,
+    "cnn": "nature",
     "memory": "gru",
     "memory_units": 17,
     "policy_noise": 0.1,
