@@ -36,8 +36,8 @@ class _Blank(gymnasium.Env):
 
 
 def ours(batch_size: int, limited: bool) -> Callable[[], None]:
-    clip = {f"clip.{name}": limit for name in ("actor_cnn", "actor_head") for limit in (1.0 if limited else "none",)}
-    clip |= {f"clip.{name}": limit for name in ("critic_cnn", "critic_head") for limit in (10.0 if limited else "none",)}
+    limits = {"actor_cnn": 1.0, "actor_head": 1.0, "critic_cnn": 10.0, "critic_head": 10.0}
+    clip = {f"clip.{name}": limit if limited else "none" for name, limit in limits.items()}
     plain = {"layer_norm": False, "mirror": False, "saturation_penalty": 0.0, "encoder": "separate", "cnn": "nature"}
     sizes = {"feature_units": 512, "hidden_units": 256, "camera.stack": STACK, "batch_size": batch_size}
     params = params_with(plain | sizes | clip)
@@ -148,8 +148,8 @@ def main() -> None:
         for name, times in taken.items():
             median = statistics.median(times)
             ratio = statistics.median(b / a for a, b in zip(times, taken["Stable-Baselines3"], strict=True))
-            rows.append([name, f"{batch}", f"{median:.1f}", f"{min(times):.1f}", f"{1000 / median:.2f}", f"{ratio:.2f}"])
-            rows[-1].append(f"{100 * limit / min(times):.0f} %")
+            cells = [f"{batch}", f"{median:.1f}", f"{min(times):.1f}", f"{1000 / median:.2f}", f"{ratio:.2f}"]
+            rows.append([name, *cells, f"{100 * limit / min(times):.0f} %"])
     header = ["update", "batch", "ms, median", "ms, best", "updates/s", "x Stable-Baselines3", "of its layers alone"]
     print(markdown_table(header, rows))
 
