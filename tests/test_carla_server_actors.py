@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from clipdrive.carla_server import contacts
@@ -319,3 +320,18 @@ def test_a_heap_of_cars_comes_apart_and_to_rest(pad):
     depths = [contacts.overlap(contacts.rectangle(a), contacts.rectangle(b)) for a, b in pairs]
     assert max((depth[0] for depth in depths if depth is not None), default=0.0) < 0.01
     assert max(math.hypot(*solid.velocity[:2]) for solid in scene.solids) < 0.5
+
+
+def test_near_pairs_are_the_same_by_either_way_of_looking():
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        count = int(rng.integers(2, 40))
+        poses = [(x, y, 0.0, 0.0, 0.0, 0.0) for x, y in rng.uniform(-20.0, 20.0, (count, 2)).tolist()]
+        radii = rng.uniform(0.2, 4.0, count).tolist()
+        movers = sorted(rng.choice(count, max(1, count // 2), replace=False).tolist())
+        few, many = contacts._near_few(poses, radii, movers), contacts._near_many(poses, radii, movers)
+        expected = [
+            (i, j) for i in range(count) for j in range(i + 1, count)
+            if math.dist(poses[i][:2], poses[j][:2]) < radii[i] + radii[j] and {i, j} & set(movers)
+        ]  # fmt: skip
+        assert few == many == expected

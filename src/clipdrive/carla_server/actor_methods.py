@@ -150,7 +150,8 @@ class ActorMethods:
 
     @rpc.value
     def get_physics_control(self, actor_id: int) -> list:
-        return self.world.vehicle(actor_id).physics_control.fields
+        vehicle = self.world.vehicle(actor_id)
+        return vehicle.physics_control.located(vehicle.pose)
 
     @rpc.void
     def apply_physics_control(self, actor_id: int, control: object) -> None:

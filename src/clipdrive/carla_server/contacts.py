@@ -21,6 +21,7 @@ RESTITUTION, REBOUND_MAX_MPS = 0.1, 0.5
 FRICTION = 0.4
 ROUNDS = 2  # of parting, for what is pushed from two sides
 BISECTIONS = 8
+FEW = 24  # actors up to which pairs are looked for one by one
 STUCK_OUT_M = 0.2  # a tick, for boxes that overlapped before it
 TOUCH_S = 0.0025  # how long an impact lasts, as felt by what is hit; a step of the vehicle's model
 HIT_MPS = 15.0 * TOUCH_S  # a contact is a hit where it changes a velocity by more, as with walls
@@ -79,13 +80,35 @@ def _near(solids: Collection[Solid]) -> list[tuple[Solid, Solid]]:
     movers = [index for index, solid in enumerate(present) if solid.mass_kg > 0.0]
     if not movers or len(present) < 2:
         return []
-    table = np.array([(*solid.pose[:2], math.hypot(*solid.body.half_extents_m[:2])) for solid in present])
-    x, y, radius = table.T
-    moving = table[movers]
-    apart = (moving[:, 0, None] - x) ** 2 + (moving[:, 1, None] - y) ** 2
-    rows, others = np.nonzero(apart < (moving[:, 2, None] + radius) ** 2)
-    pairs = {tuple(sorted((movers[row], int(other)))) for row, other in zip(rows, others, strict=True)}
-    return [(present[i], present[j]) for i, j in sorted(pairs) if i != j and _same_height(present[i], present[j])]
+    radii = [math.hypot(*solid.body.half_extents_m[:2]) for solid in present]
+    near = _near_few if len(present) <= FEW else _near_many
+    pairs = near([solid.pose for solid in present], radii, movers)
+    return [(present[i], present[j]) for i, j in pairs if _same_height(present[i], present[j])]
+
+
+def _near_few(poses: list[Pose], radii: list[float], movers: list[int]) -> list[tuple[int, int]]:
+    """Pairs of indices i < j, one of them in `movers`, whose circles overlap, in order."""
+    moving = set(movers)
+    pairs = []
+    for j, (pose, radius) in enumerate(zip(poses, radii, strict=True)):
+        x, y = pose[0], pose[1]
+        moves = j in moving
+        for i in range(j):
+            other = poses[i]
+            dx, dy, reach = other[0] - x, other[1] - y, radii[i] + radius
+            if dx * dx + dy * dy < reach * reach and (moves or i in moving):
+                pairs.append((i, j))
+    return sorted(pairs)
+
+
+def _near_many(poses: list[Pose], radii: list[float], movers: list[int]) -> list[tuple[int, int]]:
+    """The same with arrays, which take longer for a few and less time for many."""
+    x, y = np.array([pose[:2] for pose in poses]).T
+    radius = np.array(radii)
+    apart = (x[movers, None] - x) ** 2 + (y[movers, None] - y) ** 2
+    rows, others = np.nonzero(apart < (radius[movers, None] + radius) ** 2)
+    pairs = {(min(movers[r], j), max(movers[r], j)) for r, j in zip(rows.tolist(), others.tolist(), strict=True)}
+    return sorted((i, j) for i, j in pairs if i != j)
 
 
 def _same_height(a: Solid, b: Solid) -> bool:

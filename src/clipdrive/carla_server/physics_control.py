@@ -12,7 +12,9 @@ import struct
 from collections.abc import Callable
 
 from clipdrive.carla_server import values
+from clipdrive.carla_server.poses import axes, turn
 from clipdrive.carla_server.vehicle import VehicleParameters
+from clipdrive.carla_server.wire import Pose
 
 (_TORQUE, _MAX_RPM, _FINAL, _GEARS, _MASS, _DRAG, _CENTRE, _STEERING, _WHEELS) = (0, 1, 9, 10, 11, 12, 13, 14, 15)
 (_TIRE_FRICTION, _MAX_STEER, _RADIUS, _BRAKE) = (0, 2, 3, 4)  # of a wheel
@@ -73,6 +75,22 @@ class PhysicsControl:
         if len(checked[_WHEELS]) != wheels:
             raise values.WireError(f"wheels: got {len(checked[_WHEELS])}, expected {wheels}")
         return cls(checked)
+
+    def located(self, pose: Pose) -> list:
+        """Return the fields with the wheels where they are in the world (cm), as CARLA gives them."""
+        frame = axes(*pose[3:])
+        wheels = []
+        for *numbers, place_cm in self.fields[_WHEELS]:
+            offset = turn(frame, place_cm)
+            wheels.append([*numbers, [100.0 * at + part for at, part in zip(pose[:3], offset, strict=True)]])
+        return [*self.fields[:_WHEELS], wheels, *self.fields[_WHEELS + 1 :]]
+
+    def with_wheels_of(self, other: PhysicsControl) -> PhysicsControl:
+        """Return this control with the wheels in `other`'s places: a client cannot move them."""
+        wheels = [
+            [*mine[:-1], theirs[-1]] for mine, theirs in zip(self.fields[_WHEELS], other.fields[_WHEELS], strict=True)
+        ]
+        return PhysicsControl([*self.fields[:_WHEELS], wheels, *self.fields[_WHEELS + 1 :]])
 
     @property
     def mass_kg(self) -> float:

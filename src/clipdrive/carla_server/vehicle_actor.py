@@ -97,8 +97,9 @@ class Vehicle(Solid):
 
     def change_physics(self, control: PhysicsControl) -> None:
         """Take over a VehiclePhysicsControl; the vehicle drives on by it."""
-        self.parameters = control.changed(PhysicsControl.of(self.stock, self.wheels), self.stock)
-        self.physics_control = control
+        stock = PhysicsControl.of(self.stock, self.wheels)
+        self.parameters = control.changed(stock, self.stock)
+        self.physics_control = control.with_wheels_of(stock)
         self._steering_share = control.steering_curve()
         self.model.change(self.parameters)
         self.model.control(*self.control[:5])
