@@ -137,11 +137,12 @@ def test_a_limit_per_tensor_layer_or_entry_by_hand_is_named(what):
     assert probe.faults == {"limit on values" if what == "values" else "limit per layer"}
 
 
-def test_clip_before_backward_is_a_backward_after_the_clip():
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_clip_before_backward_is_a_backward_after_the_clip(set_to_none):
     loop = Loop()
     with loop.watch() as probe:
         for _ in range(4):
-            loop.optimizer.zero_grad()
+            loop.optimizer.zero_grad(set_to_none=set_to_none)
             clip_grad_norm_(loop.net.parameters(), LIMIT)
             loop.loss().backward()
             loop.optimizer.step()

@@ -37,7 +37,7 @@ def explain(logged: float | str, limit: float, tensors: int, layers: int | None 
         others = [Verdict(fault, False, "it gives a finite number") for fault in faults.FAULTS]
         first = Verdict(faults.NOT_FINITE, True, "one NaN makes the norm NaN, one infinity makes it infinite")
         return [first, *(verdict for verdict in others if verdict.fault != faults.NOT_FINITE)]
-    low, high = value - half, value + half
+    low = value - half
     above = low > limit * (1.0 + 1e-5)
     ratio = f"{value:g} / {limit:g} = {value / limit:.4g}"
     return [
@@ -60,8 +60,8 @@ def explain(logged: float | str, limit: float, tensors: int, layers: int | None 
         ),
         Verdict(
             faults.DEAD,
-            high < 1e-2 * limit,
-            "the number is next to nothing" if high < 1e-2 * limit else "a dead gradient has a norm near 0",
+            value < 1e-2 * limit,
+            "the number is next to nothing" if value < 1e-2 * limit else "a dead gradient has a norm near 0",
         ),
         Verdict(faults.NOT_FINITE, False, "the number is finite, and after a clip one NaN makes every gradient NaN"),
     ]

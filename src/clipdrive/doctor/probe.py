@@ -97,6 +97,7 @@ class Probe:
             announced = optimizer.register_step_pre_hook(lambda *_, n=number: self._before_step(n))
             optimizer._optimizer_step_pre_hooks.move_to_end(announced.id, last=False)  # before one that refuses
             taken = optimizer.register_step_post_hook(lambda *_, n=number: self._after_step(n))
+            optimizer._optimizer_step_post_hooks.move_to_end(taken.id, last=False)
             self._handles += [announced, taken]
         self._clips.open()
         self._tanh.__enter__()
@@ -177,8 +178,8 @@ class Probe:
         call.before = {id(p): norm for p, norm in zip(mine, before, strict=True)}
         call.after = {id(p): norm for p, norm in zip(mine, norms_of([p.grad for p in mine]), strict=True)}
         traces = [self._traces[id(p)] for p in mine]
-        late = [t for t in traces if t.consumed and t.has_gradient() and not t.clipped_before_step]
-        if late and len(late) == len(traces):
+        late = [t for t in traces if t.has_gradient() and t.stepped_at > t.accumulated_at and not t.clipped_before_step]
+        if late and len(late) == len(traces) and whole(before) > 0.0:
             self._waiting = [(s, held) for s, held in self._waiting if not set(s.traces) & set(late)]
             for group in self.groups:
                 if set(group.traces) & set(late):
@@ -260,10 +261,11 @@ class Probe:
         for step in self._coming.pop(number):
             self._judge(step)
         self._calls[number] = []
+        now = self._tick()
         for trace in self._traces.values():
             if number in trace.optimizers and trace.has_gradient():
                 trace.clipped_before_step = trace.clipped_at > trace.accumulated_at
-                trace.consumed = True
+                trace.consumed, trace.stepped_at = True, now
                 trace.clipped_at = -1
                 trace.altered_then_added = trace.used_twice = False
                 trace.version = version_of(trace.parameter.grad)

@@ -27,6 +27,7 @@ class Trace:
     raw: Any = None  # norm after the last accumulation, a tensor
     version: tuple[int, int] = (0, -1)  # the gradient's identity and version at that moment
     clipped_at: int = -1
+    stepped_at: int = -1
     consumed: bool = False  # a step has used what it holds
     clipped_before_step: bool = False
     used_twice: bool = False  # a backward pass added to what a step had used, and nobody cleared it
@@ -92,7 +93,7 @@ class GradientHooks:
         gradient = trace.parameter.grad
         cleared = gradient is None or not bool(gradient.detach().any())
         self._cleared[id(trace)] = cleared
-        if not cleared and not trace.consumed and trace.altered():
+        if not cleared and trace.reached and not trace.consumed and trace.altered():
             trace.altered_then_added = True
         self._started(trace)
 
