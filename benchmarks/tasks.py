@@ -77,6 +77,13 @@ TASKS = {
 # How many of the last evaluations the best is taken of, or the steps at which the evaluation counts.
 LAST = {"Pendulum-v1": 5, "InvertedPendulum-v5": 3, "InvertedDoublePendulum-v5": 3}
 AT = {"HalfCheetah-v5": (50000, 100000)}
+LEAST = {  # what a right td3 reaches, as the median of its seeds, in the first of these numbers
+    "Pendulum-v1": -250.0,
+    "InvertedPendulum-v5": 1000.0,
+    "InvertedDoublePendulum-v5": 9200.0,
+    "HalfCheetah-v5": 1578.0,  # the worst of the ten seeds that TD3's authors published
+}
+STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262}  # 95 %, two-sided, by the number of seeds
 AGENTS = {
     "td3": {},
     "sb3-td3": {},
@@ -198,21 +205,45 @@ def criteria(task: str, curve: dict[str, float]) -> list[float]:
 
 
 def table(task: str, agents: list[str], seeds: list[int]) -> str:
+    """What is recorded of a task, an agent a row, and whether td3 reaches what it should."""
     named = [f"best of the last {LAST[task]}"] if task in LAST else [f"at {steps:,}" for steps in AT[task]]
-    rows = []
+    rows, reached = [], {}
     for agent in agents:
         records = [recorded(task, agent, seed, only_look=True) for seed in seeds]
-        found = [criteria(task, record["curve"]) for record in records if record is not None]
-        if not found:
+        records = [record for record in records if record is not None]
+        if not records:
             continue
-        cells = []
-        for values in zip(*found, strict=True):
-            each = " / ".join(f"{value:.0f}" for value in values)
-            cells.append(f"{statistics.median(values):.0f} ({each})")
-        seconds = statistics.mean(record["wall_s"] for record in records if record is not None)
-        rows.append([agent, str(len(found)), *cells, f"{seconds:.0f}"])
-    header = [task, "seeds", *(f"{name}: median (each)" for name in named), "wall, s"]
-    return markdown_table(header, rows)
+        reached[agent] = list(zip(*(criteria(task, record["curve"]) for record in records), strict=True))
+        cells = [cell for values in reached[agent] for cell in (_median_and_each(values), _interval(values))]
+        seconds = statistics.mean(record["wall_s"] for record in records)
+        rows.append([agent, str(len(records)), *cells, f"{seconds:.0f}"])
+    pairs = [cell for name in named for cell in (f"{name}: median (each)", "mean, 95 %")]
+    return "\n".join([markdown_table([task, "seeds", *pairs, "wall, s"], rows), *_verdicts(task, named, reached)])
+
+
+def _median_and_each(values: tuple[float, ...]) -> str:
+    return f"{statistics.median(values):.0f} ({' / '.join(f'{value:.0f}' for value in values)})"
+
+
+def _interval(values: tuple[float, ...]) -> str:
+    if len(values) not in STUDENT_T:
+        return "-"
+    half = STUDENT_T[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.mean(values):.0f} +- {half:.0f}"
+
+
+def _verdicts(task: str, named: list[str], reached: dict[str, list[tuple[float, ...]]]) -> list[str]:
+    if "td3" not in reached:
+        return []
+    first = statistics.median(reached["td3"][0])
+    holds = "yes" if first >= LEAST[task] else "NO"
+    lines = [f"td3, {named[0]}: median {first:.0f}, at least {LEAST[task]:.0f} asked: {holds}"]
+    for name, ours, theirs in zip(named, reached["td3"], reached.get("sb3-td3", []), strict=False):
+        behind = statistics.mean(theirs) - statistics.mean(ours)
+        spread = max(theirs) - min(theirs)
+        holds = "yes" if behind <= spread else "NO"
+        lines.append(f"td3, {name}: {behind:.0f} behind Stable-Baselines3, whose seeds spread by {spread:.0f}: {holds}")
+    return lines
 
 
 def main() -> None:
