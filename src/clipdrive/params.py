@@ -280,6 +280,8 @@ def _require_fitting(params: Params) -> None:
 
     if params.cnn == "none" and params.memory != "none":
         refuse("memory", params.memory, "none with cnn: none, for it remembers stacked frames")
+    if params.cnn == "none" and params.image_shift_px:
+        refuse("image_shift_px", params.image_shift_px, "0 with cnn: none, for there are no images")
     if params.task != DRIVE:
         if params.mirror:
             raise ParamsError(f"mirror: got true with task: {params.task}, allowed: false (a mirror is for the road)")
