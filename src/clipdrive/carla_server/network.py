@@ -16,6 +16,7 @@ RECEIVE_BYTES = 2**18
 PENDING_BYTES = 2**24  # what a connection may leave unread, besides one message
 HELD_BYTES = 2**27  # what all connections together may leave unread or send by half
 SOCKET_BUFFER_BYTES = 2**20
+LATE_S = 0.005  # that may pass before something is sent that nobody waits for
 
 
 class EventLoop:
@@ -31,11 +32,19 @@ class EventLoop:
         self.held_bytes = 0  # in the buffers of all connections, either way
         self.holders: set[Connection] = set()
         self.unfinished: deque[Callable[[], None]] = deque()  # work that was put off for the sake of others
+        self.late: deque[Callable[[], None]] = deque()  # what may be sent a little later
+        self.late_until_s = 0.0
         self.next_timer: Callable[[], float | None] = lambda: None
         self.on_timer: Callable[[], None] = lambda: None
 
     def watch(self, file: object, events: int, callback: Callable[[int], None]) -> None:
         self.selector.register(file, events, callback)
+
+    def call_later(self, function: Callable[[], None]) -> None:
+        """Call `function` once, after LATE_S at most."""
+        if not self.late:
+            self.late_until_s = time.monotonic() + LATE_S
+        self.late.append(function)
 
     def stop(self) -> None:
         """Make `run` return once the current round is over."""
@@ -65,10 +74,15 @@ class EventLoop:
             timeout = 0.0
         else:
             timeout = 1.0 if due is None else max(0.0, due - time.monotonic())
+            if self.late:
+                timeout = min(timeout, LATE_S)
         for key, mask in self.selector.select(timeout):
             key.data(mask)
         for _ in range(len(self.unfinished)):
             self.unfinished.popleft()()
+        if self.late and time.monotonic() >= self.late_until_s:
+            while self.late:
+                self.late.popleft()()
         if due is not None and time.monotonic() >= due:
             self.on_timer()
 

@@ -20,6 +20,8 @@ MAX_READY_BYTES = 2**16  # of replies that are sent together
 UNREAD_BYTES = 2**20  # of replies, while which a client's further requests are left alone
 TURN_S = 0.01  # after which the others get their turn, between two requests
 
+NOBODY_WAITS = [[True]]  # what a client sends before the arguments of a call that it does not wait for
+
 log = logging.getLogger(__name__)
 
 # Wrong shapes of arguments come out of a method as one of these; the client gets a text, the server lives on.
@@ -82,6 +84,7 @@ class RpcConnection(Connection):
         self.reader: RequestReader | None = None  # not before the peer says something: it costs memory
         self.reader_bytes = 0
         self.ready: list[bytes] = []  # replies that are sent together
+        self.late = False  # replies are ready that nobody waits for
         self.waiting = False  # for a tick that is held back; later requests keep their order behind it
         self.put_off = False  # the rest of what has arrived, until the others had their turn
         self.called: set[str] = set()  # for the log
@@ -101,7 +104,7 @@ class RpcConnection(Connection):
 
     def serve(self) -> None:
         """Answer the requests that have arrived whole, up to one that has to wait, and for a turn at most."""
-        ready_bytes, until_s = 0, time.monotonic() + TURN_S
+        ready_bytes, until_s, awaited = 0, time.monotonic() + TURN_S, False
         over = False
         while not (over or self.waiting or self.closed or self._does_not_read()):
             try:
@@ -115,11 +118,16 @@ class RpcConnection(Connection):
             if reply is not None:
                 self.ready.append(reply)
                 ready_bytes += len(reply)
+                awaited = awaited or request[3][:1] != NOBODY_WAITS
                 if ready_bytes > MAX_READY_BYTES:
                     self.answer_now()
                     ready_bytes = 0
             over = time.monotonic() > until_s
-        self.answer_now()
+        if awaited or over:
+            self.answer_now()
+        elif self.ready and not self.late:
+            self.late = True
+            self.loop.call_later(self._answer_late)
         self._count_held_bytes()
         if over and self.reader_bytes and not self.put_off:
             self.put_off = True
@@ -132,6 +140,10 @@ class RpcConnection(Connection):
         ready, self.ready = (*self.ready, *replies), []
         if ready:
             self.send(*ready)
+
+    def _answer_late(self) -> None:
+        self.late = False
+        self.answer_now()
 
     def _does_not_read(self) -> bool:
         return len(self.pending) > UNREAD_BYTES
