@@ -161,7 +161,7 @@ def test_asynchronous_world_ticks_by_itself(client, world):
     settings.synchronous_mode = False
     settings.fixed_delta_seconds = None
     world.apply_settings(settings)
-    frames = [world.wait_for_tick(2.0).frame for _ in range(5)]
+    frames = [world.wait_for_tick(10.0).frame for _ in range(5)]
     assert frames == sorted(set(frames))
     assert world.tick() > frames[-1]
 
@@ -174,7 +174,7 @@ def test_asynchronous_world_gives_images_and_moves(client, world):
     world.apply_settings(settings)
     camera, images = spawn_camera(world, car)
     car.apply_control(carla.VehicleControl(throttle=0.8))
-    frames = [images.get(timeout=2.0).frame for _ in range(15)]
+    frames = [images.get(timeout=10.0).frame for _ in range(30)]
     assert frames == sorted(set(frames))
     assert car.get_velocity().length() > 0.3
     camera.stop()
