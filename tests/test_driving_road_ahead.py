@@ -6,8 +6,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from clipdrive.agents.augment import mirrored
+from clipdrive.agents.td3 import Batch
 from clipdrive.driving.road_ahead import BEAMS_RAD, RANGE_M, SIZE, RoadAhead
+from clipdrive.tracks.route import Route
 from fake_world import HALF_WIDTH_M, RADIUS_M, circle_env, circle_route, default_params
 
 
@@ -45,3 +49,28 @@ def test_the_environment_shows_it_in_place_of_frames(monkeypatch):
     assert (left + right) * math.cos(0.1) == pytest.approx(2 * HALF_WIDTH_M, abs=0.05)
     observation, *_ = env.step(np.array([0.2, 0.5], np.float32))
     assert observation in env.observation_space and observation["state"][1:3].tolist() == pytest.approx([0.2, 0.5])
+
+
+def straight_route() -> Route:
+    flat = np.zeros(401)
+    s_m = np.arange(401) * 0.5
+    return Route("straight", False, 200.0, 0.5, s_m, s_m, flat, flat, flat, flat, flat, np.full(401, HALF_WIDTH_M))
+
+
+def test_the_mirror_swaps_the_sides_of_the_road():
+    route = straight_route()
+    road = RoadAhead(route)
+
+    def state(sign: float) -> np.ndarray:
+        pose = route.pose(100.0, sign * 1.2, sign * 0.2)
+        place = route.project(pose.x_m, pose.y_m, pose.yaw_rad)
+        return np.concatenate([[0.3, sign * 0.4, 0.5], road.numbers(place, pose.x_m, pose.y_m, pose.yaw_rad)])
+
+    states = torch.tensor(np.stack([state(1.0), state(1.0)]), dtype=torch.float32)
+    no_frames = torch.zeros(2, 3, 0, 0, dtype=torch.uint8)
+    batch = Batch(no_frames, states, torch.ones(2, 2), torch.ones(2), torch.zeros(2), no_frames, states)
+    seen = mirrored(batch)
+    for there in (seen.states, seen.next_states):
+        assert torch.allclose(there[0], torch.tensor(state(-1.0), dtype=torch.float32), atol=1e-5)
+        assert torch.equal(there[1], states[1])
+    assert seen.actions.tolist() == [[-1.0, 1.0], [1.0, 1.0]]
