@@ -67,7 +67,7 @@ def collect(params: Params, folder: Path, picture: Path) -> dict[str, Any]:
 
 def _maps(rows: list[dict[str, Any]], params: Params) -> dict[str, np.ndarray]:
     with contextlib.closing(DriveEnv(params, tracks="training")) as env:
-        routes = {name: env.open_track(name).route_forward for name in {row["track"] for row in rows}}
+        routes = {name: until_done(env.open_track, name).route_forward for name in {row["track"] for row in rows}}
     return {name: np.column_stack([route.x_m, route.y_m]) for name, route in routes.items()}
 
 

@@ -25,7 +25,7 @@ class Deadlines:
 
 
 BUNDLED = Deadlines(connect_s=20.0, call_s=20.0, load_s=120.0, image_s=10.0, collision_s=1.0)
-REAL = Deadlines(connect_s=120.0, call_s=30.0, load_s=180.0, image_s=10.0, collision_s=0.1)
+REAL = Deadlines(connect_s=120.0, call_s=30.0, load_s=180.0, image_s=10.0, collision_s=0.5)
 
 
 def deadlines_for(real: bool, environment: Mapping[str, str] = os.environ) -> Deadlines:

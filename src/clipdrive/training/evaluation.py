@@ -132,7 +132,7 @@ def evaluate(
 def _routes(params: Params) -> dict[tuple[str, str], Route]:
     """The routes to evaluate on, by track and direction."""
     with contextlib.closing(DriveEnv(params, tracks="evaluation")) as env:
-        tracks = {name: env.open_track(name) for name in params.tracks.evaluation}
+        tracks = {name: until_done(env.open_track, name) for name in params.tracks.evaluation}
     return {
         (name, way): getattr(track, f"route_{way}") for name, track in tracks.items() for way in DIRECTIONS
     }
