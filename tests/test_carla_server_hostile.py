@@ -266,6 +266,30 @@ def test_promises_to_listen_hold_up_nobody_else(live):
     assert live.good.drives_on()["ticks"] > 5 * seconds  # two a second where each waits half a second
 
 
+ROAD = """<road name="" length="{0}" id="1" junction="-1">
+<planView><geometry s="0" x="0" y="0" hdg="0" length="{0}"><line/></geometry></planView>
+<lanes><laneSection s="0"><center><lane id="0" type="none"/></center><right><lane id="-1" type="driving">
+<width sOffset="0" a="{1}" b="0" c="0" d="0"/></lane></right></laneSection></lanes></road>"""
+ROADS = {
+    "too long": ROAD.format(1e9, 3.5),
+    "too wide": ROAD.format(100, 1e6),
+    "of no number": ROAD.format("nan", 3.5),
+    "never closed": "<a>" * 100_000,
+}
+ENTITIES = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
+
+
+@pytest.mark.parametrize("name", [*ROADS, "entities in entities"])
+def test_hostile_roads_are_refused_at_once(live, name):
+    xodr = f'<OpenDRIVE><header revMajor="1" revMinor="4"/>{ROADS.get(name, "&e9;")}</OpenDRIVE>'
+    if name not in ROADS:
+        xodr = f'<!DOCTYPE x [<!ENTITY e0 "aaaaaaaaaa">{ENTITIES}]>{xodr}'
+    with connect(live.port) as peer:
+        error, [[kind, [text]]] = call(peer, "copy_opendrive_to_file", xodr, [2.0, 50.0, 1.0, 0.6, True, True, True])
+    assert (error, kind) == (None, 0)
+    assert "opendrive could not be correctly parsed" in text
+
+
 # ---- connections ----
 
 
@@ -304,8 +328,7 @@ def test_listeners_that_never_read(live):
         with crowd(stream_port, 100) as listeners:
             for listener in listeners:
                 listener.sendall(struct.pack("<I", stream_id))
-            ids = [1] * 1000  # of the spectator: a few bytes in, some 200 KB out
-            peer.sendall(msgpack.packb([0, 1, "get_actors_by_id", [[False], ids]]) * 200)
+            peer.sendall(msgpack.packb([0, 1, "get_actor_definitions", [[False]]]) * 500)  # some 60 KB each
             live.good.drives_on(50)
 
 

@@ -222,6 +222,19 @@ def test_a_listener_that_never_reads_loses_images_then_its_connection_and_memory
         process.stdout.close()
 
 
+def test_cameras_have_a_bound_on_pixels_together():
+    def spawn(peer):
+        size = [["image_size_x", 2, "4096"], ["image_size_y", 2, "4096"]]
+        return call(peer, "spawn_actor", [1, "sensor.camera.rgb", size], [[0.0, 0.0, 5.0], [0.0, 0.0, 0.0]])[1][0]
+
+    with running_server() as port, connect(port) as peer:
+        first, second, third = (spawn(peer) for _ in range(3))
+        assert (first[0], second[0]) == (1, 1)
+        assert third == [0, ["Spawn failed: all cameras have 50331648 pixels together, allowed are 33554432"]]
+        assert call(peer, "destroy_actor", first[1][0]) == [None, [[1, True]]]
+        assert spawn(peer)[0] == 1
+
+
 def test_calls_whose_answers_are_not_read_wait_and_cost_little():
     process, port = start()
     try:

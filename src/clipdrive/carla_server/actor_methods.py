@@ -50,7 +50,8 @@ class ActorMethods:
     @rpc.value
     def get_actors_by_id(self, ids: object) -> list[tuple]:
         actors = self.world.actors
-        wanted = [actors.get(values.integer(item)) for item in values.array(ids, None, "ids")]
+        asked = dict.fromkeys(values.integer(item) for item in values.array(ids, None, "ids"))
+        wanted = [actors.get(actor_id) for actor_id in asked]
         return [self.world.actor_to_wire(actor) for actor in wanted if actor is not None]
 
     @rpc.value

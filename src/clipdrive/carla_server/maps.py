@@ -25,6 +25,7 @@ LISTED_CIRCUITS = 10  # any other seed can be loaded too
 GENERATED = "OpenDriveMap"
 CACHED_MAPS = 24
 CACHED_BYTES = 2**28
+LONGEST_ROADS_M = 1e6  # all roads of a map together; a large town has 50 km
 NO_GEO_REFERENCE_DEG = (42.0, 2.0)  # what the client assumes
 SPAWN_EVERY_M = 30.0
 SPAWN_ABOVE_M = 0.5
@@ -88,6 +89,12 @@ def _spawn_points(road) -> list[Pose]:
     return poses
 
 
+def _check_length(network: RoadNetwork) -> None:
+    total_m = sum(max(road.length_m, *(g.length_m for g in road.geometries)) for road in network.roads.values())
+    if not total_m <= LONGEST_ROADS_M:
+        raise GroundError(f"The roads are {total_m:g} m long; at most {LONGEST_ROADS_M:g} m can be drawn.")
+
+
 def _wrapped(degrees: float) -> float:
     return math.remainder(float(degrees), 360.0)
 
@@ -149,6 +156,7 @@ class MapLibrary:
         if found is None:
             try:
                 network = read(xodr)
+                _check_length(network)
                 ground = GroundMap.from_network(network, verge_m, wall_height_m, texture_seed=seed)
             except (OpenDriveError, GroundError) as error:
                 raise RpcError(f"opendrive could not be correctly parsed: {error}") from error

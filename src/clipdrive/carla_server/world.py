@@ -22,6 +22,7 @@ from clipdrive.carla_server.wire import Pose
 log = logging.getLogger(__name__)
 
 MAX_ACTORS = 10_000
+MAX_PIXELS = 2**25  # of all cameras together; a pixel takes a dozen bytes for as long as its camera lives
 NO_AI_WALKERS = (
     "controller.ai.walker is not supported by clipdrive's CARLA server, which has no navigation mesh: "
     "move walkers by WalkerControl"
@@ -116,9 +117,17 @@ class World:
             actor.attach(parent, pose)
         if isinstance(actor, Solid) and any(self._in_the_way(actor, other) for other in self.solids.values()):
             raise RpcError("Spawn failed because of collision at spawn position")
+        if isinstance(actor, CameraSensor):
+            self._check_pixels(actor)
         self._add(actor)
         log.info("actor %d is a %s", actor.id, type_id)
         return actor
+
+    def _check_pixels(self, camera: CameraSensor) -> None:
+        others = [sensor for sensor in self.sensors if isinstance(sensor, CameraSensor)]
+        pixels = sum(sensor.width * sensor.height for sensor in (*others, camera))
+        if pixels > MAX_PIXELS:
+            raise RpcError(f"Spawn failed: all cameras have {pixels} pixels together, allowed are {MAX_PIXELS}")
 
     def _in_the_way(self, actor: Solid, other: Solid) -> bool:
         """Tell whether `actor` cannot be put where `other` is; props may lie on each other."""
