@@ -21,14 +21,23 @@ def client(carla_server_port):
     return client
 
 
-@pytest.fixture
-def world(client):
+@pytest.fixture(scope="module")
+def pad(client):
     """A synchronous world on a wide straight road with a geo reference of its own."""
     road = straight(300.0, lanes=((1, 30.0), (-1, 30.0)))
     header = f'<header revMajor="1" revMinor="4" name="pad"><geoReference><![CDATA[{GEO}]]></geoReference></header>'
     world = client.generate_opendrive_world(f"<OpenDRIVE>{header}{road}</OpenDRIVE>")
     world.apply_settings(carla.WorldSettings(True, False, STEP_S))
     return world
+
+
+@pytest.fixture
+def world(client, pad):
+    """The pad; what a test leaves behind is removed."""
+    yield pad
+    left = [actor.id for actor in pad.get_actors() if actor.type_id != "spectator"]
+    client.apply_batch_sync([carla.command.DestroyActor(actor_id) for actor_id in left])
+    pad.tick()
 
 
 def spawn_car(world, type_id="vehicle.tesla.model3", x=50.0, y=0.0, yaw=0.0):
