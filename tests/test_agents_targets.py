@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clipdrive.agents.targets import ALGORITHMS, MpgGap, bootstrapped, imitation_weight, momentum, td3_target
+from clipdrive.agents.targets import ALGORITHMS, MpgGap, bootstrapped, imitation_weight, momentum, twin_minimum
 
 REWARD = torch.tensor([1.0, 2.0])
 TERMINATED = torch.tensor([0.0, 1.0])
@@ -52,7 +52,7 @@ def test_ddpg_bootstraps_from_its_one_critic():
 
 def test_an_n_step_target_discounts_by_gamma_to_the_n_and_a_terminated_one_not_at_all():
     gammas = torch.tensor([0.9**3, 0.9**2])
-    target = td3_target(REWARD, TERMINATED, gammas, torch.tensor([5.0, 7.0]), torch.tensor([4.0, 9.0]))
+    target = bootstrapped(REWARD, TERMINATED, gammas, twin_minimum(torch.tensor([5.0, 7.0]), torch.tensor([4.0, 9.0])))
     assert target.tolist() == pytest.approx([1.0 + 0.729 * 4.0, 2.0])
 
 

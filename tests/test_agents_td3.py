@@ -10,7 +10,7 @@ import torch
 
 from clipdrive.agents.augment import mirrored, random_shift
 from clipdrive.agents.networks import Actor, Critic, NetworkError, NetworkSpec
-from clipdrive.agents.targets import smoothed_action, td3_target
+from clipdrive.agents.targets import bootstrapped, smoothed_action, twin_minimum
 from clipdrive.agents.td3 import TD3, Batch
 from small_params import params_with
 
@@ -48,9 +48,8 @@ def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
 
 
 def test_target_by_hand():
-    target = td3_target(
-        torch.tensor([1.0, 2.0]), torch.tensor([0.0, 1.0]), 0.9, torch.tensor([5.0, 7.0]), torch.tensor([4.0, 9.0])
-    )
+    value = twin_minimum(torch.tensor([5.0, 7.0]), torch.tensor([4.0, 9.0]))
+    target = bootstrapped(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 1.0]), 0.9, value)
     assert target.tolist() == pytest.approx([1.0 + 0.9 * 4.0, 2.0])
 
 

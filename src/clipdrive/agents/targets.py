@@ -58,11 +58,6 @@ def bootstrapped(reward: Tensor, terminated: Tensor, gamma: float | Tensor, valu
     return reward + gamma * (1.0 - terminated) * value
 
 
-def td3_target(reward: Tensor, terminated: Tensor, gamma: float | Tensor, q1: Tensor, q2: Tensor) -> Tensor:
-    """r + gamma (1 - terminated) min(Q1', Q2')."""
-    return bootstrapped(reward, terminated, gamma, twin_minimum(q1, q2))
-
-
 def smoothed_action(action: Tensor, noise: Tensor, noise_clip: float) -> Tensor:
     """clip(pi'(s') + clip(eps, -c, c), -1, 1), for actions and noise of shape (B, A); TD3, equation 14."""
     return (action + noise.clamp(-noise_clip, noise_clip)).clamp(-1.0, 1.0)
