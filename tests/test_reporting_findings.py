@@ -44,6 +44,7 @@ ILL = [
         r"\|Q\| reached 1.8e\+06 and passed the bound .* = 100",
     ),
     ("train", {"actor.saturated_share_last": 0.98}, "The actor is saturated: 98% of its last actions"),
+    ("train", {"actor.dead_updates": 7}, "The actor was dead in 7 of its steps"),
     (
         "train",
         {"gradient.actor_head.before_mean": 1e-5},

@@ -120,6 +120,10 @@ def _actor(params: Params, metrics: Metrics) -> list[Finding]:
             "almost no gradient. No clip would tell."
         )
         found.append(Finding("bad", text))
+    dead = train.get("actor.dead_updates")
+    if _is_number(dead) and dead > 0:
+        text = f"The actor was dead in {dead:.0f} of its steps: its tanh was saturated and its gradient had vanished."
+        found.append(Finding("bad", text))
     for group in _groups(train):
         norm, updates = train.get(f"gradient.{group}.before_mean"), train.get(f"gradient.{group}.updates")
         if group.startswith("actor") and updates and _is_number(norm) and norm < VANISHED_NORM:
