@@ -146,6 +146,9 @@ _OBSTACLE = (
 
 _SENSORS: dict[str, tuple[Attribute, ...]] = {
     "sensor.camera.rgb": (_role("front", *_FRONT), *_LENS, *_POSTPROCESS),
+    "sensor.camera.depth": (_role("front", *_FRONT), *_LENS),
+    "sensor.camera.semantic_segmentation": (_role("front", *_FRONT), *_LENS),
+    "sensor.camera.instance_segmentation": (_role("front", *_FRONT), *_LENS),
     "sensor.other.collision": (_role("front", *_FRONT),),
     "sensor.other.lane_invasion": (_role("front", *_FRONT),),
     "sensor.other.imu": (_role("default"), *_IMU),

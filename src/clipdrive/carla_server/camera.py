@@ -8,17 +8,26 @@ middle, (i + 0.5, j + 0.5), and the optical axis through (width / 2, height / 2)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from clipdrive.carla_server import camera_boxes as boxed
 from clipdrive.carla_server import camera_colours as colours
 from clipdrive.carla_server import camera_kernels as rays
 from clipdrive.carla_server import camera_walls as walls
+from clipdrive.carla_server.actors import DrawnBox
 from clipdrive.carla_server.ground import GroundMap
-from clipdrive.carla_server.materials import materials
+from clipdrive.carla_server.materials import HORIZON
+from clipdrive.carla_server.poses import axes, turn
 from clipdrive.carla_server.raster import bilinear, kernel
+from clipdrive.carla_server.weather import CLEAR, Weather, looks
 
 HEIGHT_MIN_M = 0.02  # a camera lower than this above the ground is drawn from this height
+
+
+NO_BOXES, NO_MOUNTS = np.empty((0, boxed.ROW_SIZE)), np.empty(0, dtype=np.int64)
+NO_FRAMES = np.empty((0, 4), dtype=np.int64)
 
 
 class CameraError(ValueError):
@@ -26,9 +35,12 @@ class CameraError(ValueError):
 
 
 class Camera:
-    """A camera of `width` x `height` pixels and a horizontal field of view in degrees; raises CameraError."""
+    """A camera of `width` x `height` pixels and a horizontal field of view in degrees; raises CameraError.
 
-    def __init__(self, width: int, height: int, fov_deg: float) -> None:
+    kind: of its images: RGB, DEPTHS, TAGS or INSTANCES of `camera_boxes`.
+    """
+
+    def __init__(self, width: int, height: int, fov_deg: float, kind: int = boxed.RGB) -> None:
         if width < 1 or height < 1:
             raise CameraError(f"The image is {width} x {height} pixels; both must be at least 1.")
         if not 1.0 <= fov_deg <= 175.0:
@@ -39,8 +51,17 @@ class Camera:
         v = (0.5 * self.height - np.arange(self.height) - 0.5) / self.focal_px  # up
         self._us = np.tile(u, self.height).astype(np.float32)
         self._vs = np.repeat(v, self.width).astype(np.float32)
+        self.kind = kind
+        self._depth, self._what = np.empty(0, dtype=np.float32), np.empty(0, dtype=np.uint32)
+        if kind != boxed.RGB:
+            self._survey()
         self._scratch = np.zeros(rays.SCRATCH_SIZE, dtype=np.float32)
         self._wide, self._whole = np.zeros(walls.WIDE_SIZE), np.zeros(walls.WHOLE_SIZE, dtype=np.int32)
+
+    def _survey(self) -> None:
+        """Make room for every pixel's depth and tag; an RGB camera needs them only where it sees boxes."""
+        pixels = self.width * self.height
+        self._depth, self._what = np.empty(pixels, dtype=np.float32), np.empty(pixels, dtype=np.uint32)
 
     def render(
         self,
@@ -51,14 +72,20 @@ class Camera:
         pitch_deg: float,
         yaw_deg: float,
         roll_deg: float,
+        boxes: np.ndarray = NO_BOXES,
+        mounts: np.ndarray = NO_MOUNTS,
+        weather: Weather = CLEAR,
     ) -> np.ndarray:
         """What the camera sees from that pose: (height, width, 4) uint8 BGRA, alpha 255.
 
+        boxes (m, 20): `box_rows` of what stands around; mounts: ids of those of them that are not seen.
         A pose that is not finite shows the scene from the grid's first cell, looking level along x.
         """
         pose = (x_m, y_m, z_m, pitch_deg, yaw_deg, roll_deg)
         if not all(math.isfinite(number) for number in pose):
             pose = (ground.x0_m, ground.y0_m, 1.0, 0.0, 0.0, 0.0)
+        if len(boxes) and not len(self._depth):
+            self._survey()
         pixels = np.empty(self.width * self.height, dtype="<u4")
         _draw(
             pixels,
@@ -73,12 +100,32 @@ class Camera:
             ground.line,
             ground.line_code,
             ground.place,
-            *materials(ground.texture_seed),
+            *looks(ground.texture_seed, weather),
             self._scratch,
             self._wide,
             self._whole,
+            (self.kind, self.width, self.height),
+            boxes,
+            mounts,
+            np.empty((len(boxes), 4), dtype=np.int64) if len(boxes) else NO_FRAMES,
+            self._depth,
+            self._what,
         )
         return pixels.view(np.uint8).reshape(self.height, self.width, 4)
+
+
+def box_rows(boxes: Sequence[DrawnBox]) -> np.ndarray:
+    """The boxes as (m, 20) float64 rows for the kernels, see `camera_boxes`."""
+    rows = np.empty((len(boxes), boxed.ROW_SIZE))
+    for row, box in zip(rows, boxes, strict=True):
+        frame = axes(*box.pose[3:])
+        middle = turn(frame, box.centre_m)
+        red, green, blue = box.color
+        row[:] = (
+            *(at + by for at, by in zip(box.pose[:3], middle, strict=True)), *frame[0], *frame[1], *frame[2],
+            *box.half_extents_m, blue, green, red, box.tag, box.actor_id,
+        )  # fmt: skip
+    return rows
 
 
 def rotation(pitch_deg: float, yaw_deg: float, roll_deg: float) -> np.ndarray:
@@ -96,13 +143,18 @@ def rotation(pitch_deg: float, yaw_deg: float, roll_deg: float) -> np.ndarray:
 
 @kernel
 def _draw(
-    pixels, us, vs, focal, axes, camera, edge, far, elevation, line, code, place, shades, contrasts, grain, s, w, q
+    pixels, us, vs, focal, axes, camera, edge, far, elevation, line, code, place, shades, contrasts, grain, haze,
+    s, w, q, image, boxes, mounts, frames, depth, what,
 ):  # fmt: skip
-    """Fill `pixels` (n,) with BGRA as uint32, for rays at `us`, `vs` (n,); `s` is scratch."""
+    """Fill `pixels` (n,) with BGRA as uint32, for rays at `us`, `vs` (n,); `s`, `w`, `q` and `frames` are scratch."""
+    kind, width, height = image
     flat, x0, y0, per_m, base_z, _, wall, _ = place
     x, y = camera[0], camera[1]
     floor = base_z if flat else bilinear(elevation, x0, y0, per_m, x, y)
     z = max(camera[2], floor + HEIGHT_MIN_M)
+    camera[2] = z
+    seen = len(boxes) > 0 and boxed.frame_boxes(frames, boxes, mounts, camera, axes, focal, width, height) > 0
+    surveyed = seen or kind != boxed.RGB
     s[rays.SLOPE_X : rays.SLOPE_Y + rays.RUN] = 0.0
     for start in range(0, len(pixels), rays.RUN):
         n = min(rays.RUN, len(pixels) - start)
@@ -120,7 +172,7 @@ def _draw(
             colours.read_grain(s, n, grain)
             lined = colours.find_lines(s, n, line, code)
             colours.draw_lines(s, lined, line, code, axes, focal, per_m)
-            colours.shares(s, n)
+            colours.shares(s, n, haze)
             colours.colour_ground(s, n, place[5], shades, contrasts)
         else:
             colours.colour_sky(s, n, shades)
@@ -128,5 +180,12 @@ def _draw(
             if flat:
                 rays.stretches(s, n, z - base_z, focal, place)
                 walled = walls.meet_walls(s, w, q, n, x, y, focal, edge, far, place)
-            colours.colour_walls(s, walled, x, y, z, focal, edge, elevation, place, shades, contrasts, grain)
+            colours.colour_walls(s, walled, x, y, z, focal, edge, elevation, place, shades, contrasts, grain, haze)
         colours.store(s, n, pixels[start : start + n])
+        if surveyed:
+            end = start + n
+            boxed.survey(s, n, walled, x, y, z, elevation, place, depth[start:end], what[start:end], some > 0)
+    if seen:
+        boxed.draw_boxes(pixels, depth, what, boxes, frames, us, vs, width, camera, axes, haze, shades[HORIZON])
+    if kind != boxed.RGB:
+        boxed.encode(pixels, depth, what, kind)

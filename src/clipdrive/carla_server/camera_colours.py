@@ -41,7 +41,6 @@ LINE_HALF_M = 0.065  # half width of inner lines
 DOUBLE_HALF_M = 0.12  # from the middle of a double line to each of the two
 LINE_CERTAIN_M = np.float32(0.37)  # a cell further from a line has no paint but for the pixel's own reach
 BROKEN_SHARE = 1.0 / 3.0  # painted share of a broken line, seen from afar
-HAZE_M = np.float32(130.0)  # at this distance half of the light is haze
 SKY_GRADIENT = np.float32(1.4)
 GRAIN_SCALE = np.float32(m.GRAIN_UNIT)
 
@@ -126,16 +125,18 @@ def inner_line(s, k, line, code, axes, focal, per_m):
 
 
 @kernel
-def shares(s, n):
+def shares(s, n, haze):
     """Of every pixel: the share of road in it, of lines on that road, and of haze before it."""
+    haze_m, haze_from_m, _ = haze
     for k in range(n):
         i = np.uintp(k)
-        from_edge, per, t = s[EDGE + i], _1 / s[BLUR + i], s[DEPTH + i]
+        from_edge, per = s[EDGE + i], _1 / s[BLUR + i]
         s[ROAD + i] = min(max(from_edge * per + _HALF, _0), _1)
         band = min(max((from_edge - EDGE_LINE_FROM_M) * per + _HALF, _0), _1)
         band -= min(max((from_edge - EDGE_LINE_TO_M) * per + _HALF, _0), _1)
         s[LINE + i] = max(band, s[LINE + i])
-        s[HAZE + i] = t * t / (t * t + HAZE_M * HAZE_M)
+        t = max(s[DEPTH + i] - haze_from_m, _0)
+        s[HAZE + i] = t * t / (t * t + haze_m * haze_m)
 
 
 @kernel
@@ -173,9 +174,10 @@ def colour_sky(s, n, colours):
 
 
 @kernel
-def colour_walls(s, some, x, y, z, focal, edge, elevation, place, colours, contrasts, grain):
+def colour_walls(s, some, x, y, z, focal, edge, elevation, place, colours, contrasts, grain, haze):
     """Draw the walls of the `some` pixels in WALLED over what was coloured."""
     flat, x0, y0, per_m, base_z, _, wall, _ = place
+    haze_m, haze_from_m, _ = haze
     for k in range(some):
         i = np.uintp(s[WALLED + np.uintp(k)])
         t = s[WALL + i]
@@ -199,10 +201,11 @@ def colour_walls(s, some, x, y, z, focal, edge, elevation, place, colours, contr
             along = px * normal_y - py * normal_x
             high, along = np.uint32(np.int32(up * 5.0 + 64.0)), np.uint32(np.int32(along * 2.5 + 65536.0))
             speckle = grain[high & _MASK, along & _MASK] * GRAIN_SCALE * contrasts[2] * (1.0 - 2.0 * pixel)
-        haze = t * t / (t * t + HAZE_M * HAZE_M)
+        seen_m = max(t - haze_from_m, _0)
+        far = seen_m * seen_m / (seen_m * seen_m + haze_m * haze_m)
         for channel in range(3):
             face = colours[m.WALL, channel] * light + speckle
-            face += haze * (colours[m.HORIZON, channel] - face)
+            face += far * (colours[m.HORIZON, channel] - face)
             out = np.uintp(RUN * (BLUE_AT + channel)) + i
             s[out] += cover * (face - s[out])
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-_SOURCES = ("raster", "ground", "materials", "camera", "camera_kernels", "camera_colours", "camera_walls", "vehicle",
-            "dynamics")  # fmt: skip
+_SOURCES = (
+    "raster", "ground", "materials", "camera", "camera_kernels", "camera_colours", "camera_walls", "camera_boxes",
+    "vehicle", "dynamics",
+)  # fmt: skip
 
 
 def _forget_stale_kernels() -> None:

@@ -6,7 +6,7 @@ import math
 import random
 from typing import TYPE_CHECKING
 
-from clipdrive.carla_server import wire
+from clipdrive.carla_server import camera_boxes, wire
 from clipdrive.carla_server.actors import ZERO, Actor, Solid
 from clipdrive.carla_server.blueprints import Blueprint
 from clipdrive.carla_server.camera import Camera
@@ -59,6 +59,7 @@ class CameraSensor(Sensor):
     """sensor.camera.rgb; rendered for those who listen only."""
 
     order = 2
+    kind, wire_type = camera_boxes.RGB, wire.CAMERA_RGB
 
     def __init__(self, actor_id: int, blueprint: Blueprint, attributes: dict[str, str], pose: Pose) -> None:
         super().__init__(actor_id, blueprint, attributes, pose)
@@ -71,7 +72,7 @@ class CameraSensor(Sensor):
             raise RpcError(f"image size {self.width} x {self.height}: allowed are 1 to {MAX_PIXELS} pixels")
         if not 1.0 <= self.fov_deg <= 175.0:
             raise RpcError(f"fov {self.fov_deg:g}: allowed are 1 to 175 degrees")
-        self.camera = Camera(self.width, self.height, self.fov_deg)
+        self.camera = Camera(self.width, self.height, self.fov_deg, self.kind)
         self.constant_pixels = bytes(self.width * self.height * 4)
 
     def publish(self, world: World) -> None:
@@ -80,9 +81,32 @@ class CameraSensor(Sensor):
         if world.constant_image:
             pixels = self.constant_pixels
         else:
-            pixels = memoryview(self.camera.render(world.ground, *self.pose)).cast("B")
-        head = wire.image_head(world.frame, world.elapsed_s, self.pose, self.width, self.height, self.fov_deg)
+            scene = world.scene
+            pixels = memoryview(
+                self.camera.render(world.ground, *self.pose, scene.boxes, scene.mounts(self), scene.weather)
+            ).cast("B")
+        head = wire.image_head(
+            world.frame, world.elapsed_s, self.pose, self.width, self.height, self.fov_deg, self.wire_type
+        )
         world.streams.publish(self.stream_id, head, pixels)
+
+
+class DepthCamera(CameraSensor):
+    """sensor.camera.depth: 24 bits of depth along the camera's axis, up to 1000 m."""
+
+    kind, wire_type = camera_boxes.DEPTHS, wire.CAMERA_DEPTH
+
+
+class SemanticCamera(CameraSensor):
+    """sensor.camera.semantic_segmentation: CARLA's tags in red."""
+
+    kind, wire_type = camera_boxes.TAGS, wire.CAMERA_SEMANTIC
+
+
+class InstanceCamera(CameraSensor):
+    """sensor.camera.instance_segmentation: the tag in red, the actor's id in green and blue."""
+
+    kind, wire_type = camera_boxes.INSTANCES, wire.CAMERA_INSTANCE
 
 
 class CollisionSensor(Sensor):
@@ -142,6 +166,9 @@ class LaneInvasionSensor(Actor):
 
 SENSORS: dict[str, type[Actor]] = {
     "sensor.camera.rgb": CameraSensor,
+    "sensor.camera.depth": DepthCamera,
+    "sensor.camera.semantic_segmentation": SemanticCamera,
+    "sensor.camera.instance_segmentation": InstanceCamera,
     "sensor.other.collision": CollisionSensor,
     "sensor.other.lane_invasion": LaneInvasionSensor,
     "sensor.other.imu": ImuSensor,

@@ -16,6 +16,7 @@ VERSION = "0.9.16"
 Pose = tuple[float, float, float, float, float, float]
 
 COLLISION, GNSS, IMU, CAMERA_RGB, WORLD_SNAPSHOT = 0, 4, 5, 13, 17  # sensor type indices of 0.9.16
+CAMERA_DEPTH, CAMERA_SEMANTIC, CAMERA_INSTANCE = 1, 14, 15
 OBSTACLE, RADAR, SEMANTIC_LIDAR, LIDAR = 7, 9, 10, 11
 MAP_CHANGED = 1  # flag of a snapshot
 ACTIVE = 1  # state of an actor in a snapshot

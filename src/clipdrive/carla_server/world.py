@@ -12,6 +12,7 @@ from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.maps import MapLibrary, WorldMap
 from clipdrive.carla_server.range_sensors import RANGE_SENSORS
 from clipdrive.carla_server.rpc import RpcError
+from clipdrive.carla_server.scene import Scene
 from clipdrive.carla_server.sensors import GRAVITY_MPS2, SENSORS, CameraSensor, Sensor
 from clipdrive.carla_server.settings import CLEAR_NOON, DEFAULT_STEP_S, EpisodeSettings
 from clipdrive.carla_server.streams import StreamServer
@@ -88,6 +89,7 @@ class World:
             if actor.stream_id is not None:
                 self.streams.shut(actor.stream_id)
         self.actors, self.solids, self.vehicles, self.walkers, self.sensors = {}, {}, {}, {}, []
+        self.scene = Scene()  # what all cameras of a tick see
         self.undrawn: list[CameraSensor] = []  # cameras whose image of the last tick is still to be sent
         self.episode_id += 1
         self.map_changed = True
@@ -245,6 +247,8 @@ class World:
         Apart from `tick`, so that the client can take in the snapshot and the tick's answer in the meantime.
         """
         cameras, self.undrawn = self.undrawn, []
+        if cameras:
+            self.scene = Scene.of(self.solids, self.weather, cameras)
         for camera in cameras:
             camera.publish(self)
 

@@ -1,0 +1,33 @@
+"""What all cameras of one tick see besides the ground: the boxes of what stands on it, and the weather."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from clipdrive.carla_server.actors import Actor, Solid
+from clipdrive.carla_server.camera import NO_BOXES, NO_MOUNTS, box_rows
+from clipdrive.carla_server.weather import CLEAR, Weather
+
+
+class Scene:
+    """boxes: rows for `Camera.render`; weather: as cameras show it."""
+
+    def __init__(self, boxes: np.ndarray = NO_BOXES, weather: Weather = CLEAR) -> None:
+        self.boxes, self.weather = boxes, weather
+
+    @classmethod
+    def of(cls, solids: Mapping[int, Solid], parameters: tuple[float, ...], viewers: Sequence[Actor]) -> Scene:
+        """The scene of these actors under CARLA's 14 WeatherParameters, for the cameras `viewers`."""
+        seen = any(solid is not viewer.parent for solid in solids.values() for viewer in viewers)
+        boxes = box_rows([solid.drawn() for solid in solids.values()]) if seen else NO_BOXES
+        return cls(boxes, Weather.of(parameters))
+
+    def mounts(self, viewer: Actor) -> np.ndarray:
+        """Ids of what a camera is mounted on, which it does not see."""
+        ids = []
+        while viewer.parent is not None:
+            viewer = viewer.parent
+            ids.append(viewer.id)
+        return np.array(ids, dtype=np.int64) if ids and len(self.boxes) else NO_MOUNTS
