@@ -126,7 +126,7 @@ def test_a_box_covers_the_pixels_inside_the_hull_of_its_corners(trial):
 
 def test_what_is_near_hides_what_is_far_in_every_kind_of_image():
     pose = (100.0, 0.0, 0.7, 0.0, 0.0, 0.0)
-    near, far = car(110.0, 0.0, actor_id=1, color=(250, 0, 0)), car(120.0, 0.6, actor_id=2, color=(0, 250, 0))
+    near, far = car(110.0, 0.0, actor_id=1, color=(250, 0, 0)), car(120.0, 3.0, actor_id=2, color=(0, 250, 0))
     camera = Camera(84, 84, 90.0, INSTANCES)
     images = [camera.render(LAND, *pose, box_rows(boxes)) for boxes in ((near, far), (far, near))]
     np.testing.assert_array_equal(*images)

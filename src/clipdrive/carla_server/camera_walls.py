@@ -45,9 +45,9 @@ def meet_walls(s, w, q, n, x, y, focal, edge, far, place):
     free_at_end(s, w, q, m, x, y, edge, far, place)
     for k in range(m):
         a = np.uintp(k)
-        w[POINT_X + a] = x + w[AT + a] * w[ALONG_X + a]
-        w[POINT_Y + a] = y + w[AT + a] * w[ALONG_Y + a]
-        w[LEVEL + a] = math.sqrt(w[ALONG_X + a] * w[ALONG_X + a] + w[ALONG_Y + a] * w[ALONG_Y + a]) + 1e-9
+        i = np.uintp(q[RAY + a])
+        w[POINT_X + a] = x + s[FROM + i] * s[DX + i]  # products of float32
+        w[POINT_Y + a] = y + s[FROM + i] * s[DY + i]
     clearances(w, q, m, edge, far, place)
     for k in range(m):
         a = np.uintp(k)
@@ -78,6 +78,7 @@ def take_rays(s, w, q, n):
         i = np.uintp(q[RAY + a])
         w[AT + a], w[END + a] = s[FROM + i], s[UNTIL + i]
         w[ALONG_X + a], w[ALONG_Y + a] = s[DX + i], s[DY + i]
+        w[LEVEL + a] = math.sqrt(s[DX + i] * s[DX + i] + s[DY + i] * s[DY + i]) + 1e-9
     return m
 
 
@@ -86,8 +87,9 @@ def free_at_end(s, w, q, m, x, y, edge, far, place):
     """The clearance at the rays' ends; on the ground it is known already."""
     for k in range(m):
         a = np.uintp(k)
-        w[POINT_X + a] = x + w[END + a] * w[ALONG_X + a]
-        w[POINT_Y + a] = y + w[END + a] * w[ALONG_Y + a]
+        i = np.uintp(q[RAY + a])
+        w[POINT_X + a] = x + s[UNTIL + i] * s[DX + i]
+        w[POINT_Y + a] = y + s[UNTIL + i] * s[DY + i]
     clearances(w, q, m, edge, far, place)
     verge = place[5]
     for k in range(m):
