@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -37,8 +38,12 @@ walker_controls = st.tuples(vectors, f32, st.booleans())
 
 SPAWNED = (
     "vehicle.tesla.model3", "walker.pedestrian.0001", "sensor.camera.rgb", "sensor.other.collision",
-    "sensor.other.imu", "sensor.other.gnss",
+    "sensor.other.imu", "sensor.other.gnss", "sensor.other.obstacle", "sensor.other.radar", "sensor.lidar.ray_cast",
+    "sensor.lidar.ray_cast_semantic",
 )  # fmt: skip
+
+
+ALWAYS_MEASURE = [name for name in SPAWNED[2:] if name not in ("sensor.other.collision", "sensor.other.obstacle")]
 
 
 class Scripted:
@@ -59,7 +64,7 @@ class Scripted:
             parent = self.ids[0] if type_id.startswith("sensor.") else None
             place = [0.0, 50.0 * len(self.ids), 20.0]
             self.ids += self.wheel.ask("spawn", type_id=type_id, parent=parent, place=place)
-        self.wheel.ask("tick", events=3)  # image, imu, gnss
+        self.wheel.ask("tick", events=len(ALWAYS_MEASURE))
 
     def _tick(self, step_s=None):
         if self.script is None:
@@ -192,6 +197,43 @@ def test_gnss(scripted, place, pose, elapsed_s):
     message = wire.sensor_message(wire.GNSS, 2**63, elapsed_s, pose, wire.pack(place))
     seen = scripted.event("sensor.other.gnss", (message,))
     assert seen == ["GnssMeasurement", 2**63, elapsed_s, list(pose), *place]
+
+
+@many
+@given(one=other_actors, two=other_actors, distance=f32, pose=poses, elapsed_s=f64)
+def test_obstacles(scripted, one, two, distance, pose, elapsed_s):
+    payload = wire.pack((one[0], two[0], distance))
+    message = wire.sensor_message(wire.OBSTACLE, 8, elapsed_s, pose, payload)
+    seen = scripted.event("sensor.other.obstacle", (message,))
+    assert seen == ["ObstacleDetectionEvent", 8, elapsed_s, list(pose), one[1], two[1], distance]
+
+
+@many
+@given(angle=f32, counts=st.lists(st.integers(0, 5), min_size=1, max_size=6), data=st.data(), pose=poses)
+def test_lidars(scripted, angle, counts, data, pose):
+    size = sum(counts)
+    points = data.draw(st.lists(st.tuples(*[f32] * 4), min_size=size, max_size=size))
+    tagged = data.draw(st.lists(st.tuples(vectors, f32, u32, u32), min_size=size, max_size=size))
+    plain = np.array(points, np.float32).reshape(size, 4)
+    semantic = np.array(tagged, wire.SEMANTIC_POINT)
+    for type_id, kind, name, values, shown in (
+        ("sensor.lidar.ray_cast", wire.LIDAR, "LidarMeasurement", plain, points),
+        (
+            "sensor.lidar.ray_cast_semantic", wire.SEMANTIC_LIDAR, "SemanticLidarMeasurement", semantic,
+            [(*xyz, *rest) for xyz, *rest in tagged],
+        ),
+    ):  # fmt: skip
+        payload = wire.lidar_payload(angle, np.array(counts), values)
+        seen = scripted.event(type_id, (wire.sensor_message(kind, 9, 2.0, pose, payload),))
+        assert seen == [name, 9, 2.0, list(pose), angle, counts, as_lists(shown)]
+
+
+@many
+@given(detections=st.lists(st.tuples(*[f32] * 4), max_size=8), pose=poses)
+def test_radar(scripted, detections, pose):
+    payload = np.array(detections, np.float32).tobytes()
+    seen = scripted.event("sensor.other.radar", (wire.sensor_message(wire.RADAR, 9, 2.0, pose, payload),))
+    assert seen == ["RadarMeasurement", 9, 2.0, list(pose), as_lists(detections)]
 
 
 @many

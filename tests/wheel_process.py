@@ -209,6 +209,14 @@ def _measured(carla: Any, data: Any) -> list:
         return [*head, *_xyz(data.accelerometer), *_xyz(data.gyroscope), data.compass]
     if isinstance(data, carla.GnssMeasurement):
         return [*head, data.latitude, data.longitude, data.altitude]
+    if isinstance(data, carla.LidarMeasurement):
+        points = [[*_xyz(item.point), item.intensity] for item in data]
+        return [*head, data.horizontal_angle, [data.get_point_count(i) for i in range(data.channels)], points]
+    if isinstance(data, carla.SemanticLidarMeasurement):
+        points = [[*_xyz(item.point), item.cos_inc_angle, item.object_idx, item.object_tag] for item in data]
+        return [*head, data.horizontal_angle, [data.get_point_count(i) for i in range(data.channels)], points]
+    if isinstance(data, carla.RadarMeasurement):
+        return [*head, [_fields(item, ("velocity", "azimuth", "altitude", "depth")) for item in data]]
     pair = [_who(data.actor), _who(data.other_actor)]
     if isinstance(data, carla.CollisionEvent):
         return [*head, *pair, _xyz(data.normal_impulse)]
