@@ -57,7 +57,8 @@ def enter_box(
     with np.errstate(divide="ignore", invalid="ignore"):
         first, second = (-half - local) / along, (half - local) / along
     near, far = np.fmin(first, second), np.fmax(first, second)
-    enters, leaves = np.nanmax(near, axis=1), np.nanmin(far, axis=1)
+    enters = np.fmax(np.fmax(near[:, 0], near[:, 1]), near[:, 2])
+    leaves = np.fmin(np.fmin(far[:, 0], far[:, 1]), far[:, 2])
     parallel_outside = ((along == 0.0) & (np.abs(local) > half)).any(axis=1)
     hit = (enters <= leaves) & (enters > 0.0) & ~parallel_outside
     side = np.argmax(np.where(np.isnan(near), -math.inf, near), axis=1)
@@ -87,7 +88,7 @@ def _meet_ground(met: Met, ground: GroundMap, start: np.ndarray, directions: np.
     else:
         distance = _march(
             lambda x, y, z: z - ground.height(x, y), start, directions, range_m,
-            lambda above: np.minimum(above / (np.abs(down).max() + ground.steepest + 1e-6), STRIDE_ON_HILLS_M),
+            lambda above, _: np.minimum(above / (np.abs(down).max() + ground.steepest + 1e-6), STRIDE_ON_HILLS_M),
         )  # fmt: skip
     hit = np.isfinite(distance)
     tag = np.full(len(down), TERRAIN)
@@ -104,10 +105,10 @@ def _meet_walls(met: Met, ground: GroundMap, start: np.ndarray, directions: np.n
     if not level.any():
         return
     side = 1.0 if ground.wall_clearance(start[0], start[1]) >= 0.0 else -1.0
-    rays = directions[level]
+    rays, slant = directions[level], flat[level]
     distance = _march(
         lambda x, y, z: side * ground.wall_clearance(x, y), start, rays,
-        np.minimum(met.distance_m[level], range_m), lambda clear: clear / flat[level],
+        np.minimum(met.distance_m[level], range_m), lambda clear, which: clear / slant[which],
     )  # fmt: skip
     hit = np.flatnonzero(np.isfinite(distance))
     x, y, z = (start + rays[hit] * distance[hit, None]).T
@@ -122,25 +123,26 @@ def _meet_walls(met: Met, ground: GroundMap, start: np.ndarray, directions: np.n
 def _march(height, start: np.ndarray, directions: np.ndarray, range_m, stride) -> np.ndarray:
     """Distances (n,) at which `height(x, y, z)` along the rays falls to 0, inf where it does not.
 
-    stride: how far a ray may surely go on, from its height.
+    stride: how far rays may surely go on, from their heights and their numbers.
     """
     count = len(directions)
-    at = np.zeros(count)
     reach = np.broadcast_to(np.asarray(range_m, dtype=np.float64), (count,))
     found = np.full(count, math.inf)
-    before = np.broadcast_to(height(*_points(start, directions, at)), (count,)).copy()
-    going = before > 0.0
+    at = np.zeros(count)
+    before = np.broadcast_to(height(*_points(start, directions, at)), (count,))
+    going = np.flatnonzero(before > 0.0)  # numbers of the rays that are still under way
+    at, before = at[going], before[going]
     for _ in range(MARCH_STEPS):
-        if not going.any():
+        if not len(going):
             break
-        step = np.maximum(np.broadcast_to(stride(before), (count,)), STRIDE_MIN_M)
+        step = np.maximum(stride(before, going), STRIDE_MIN_M)
         after_m = at + step
-        now = height(*_points(start, directions, np.where(going, after_m, at)))
-        crossed = going & (now <= 0.0)
+        now = height(*_points(start, directions[going], after_m))
+        crossed = now <= 0.0
         share = before[crossed] / np.maximum(before[crossed] - now[crossed], 1e-12)
-        found[crossed] = at[crossed] + share * step[crossed]
-        going &= ~crossed & (after_m < reach)
-        at, before = np.where(going, after_m, at), np.where(going, now, before)
+        found[going[crossed]] = at[crossed] + share * step[crossed]
+        on = ~crossed & (after_m < reach[going])
+        going, at, before = going[on], after_m[on], now[on]
     return np.where(found <= reach, found, math.inf)
 
 
