@@ -137,6 +137,18 @@ def test_a_limit_per_tensor_layer_or_entry_by_hand_is_named(what):
     assert probe.faults == {"limit on values" if what == "values" else "limit per layer"}
 
 
+@pytest.mark.parametrize("clip_all", [True, False])
+def test_what_no_group_holds_is_named_unless_a_clip_holds_it(clip_all):
+    loop = Loop()
+    with clipdrive.doctor.watch(loop.optimizer, {"last": loop.net[2]}, {"last": LIMIT}, say=None) as probe:
+        for _ in range(4):
+            loop.optimizer.zero_grad()
+            loop.loss().backward()
+            clip_grad_norm_((loop.net if clip_all else loop.net[2]).parameters(), LIMIT)
+            loop.optimizer.step()
+    assert probe.faults == (set() if clip_all else {"stepped but not clipped"})
+
+
 @pytest.mark.parametrize("set_to_none", [True, False])
 def test_clip_before_backward_is_a_backward_after_the_clip(set_to_none):
     loop = Loop()

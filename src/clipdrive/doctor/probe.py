@@ -69,6 +69,7 @@ class Probe:
         self._clips = ClipCalls(self._clip_begins, self._clip_ends)
         self._tanh = TanhWatch()
         self._handles: list[Any] = []
+        self._clipped_elsewhere: set[int] = set()  # parameters of no group that a clip was given
         self._judge_structure()
 
     @property
@@ -112,6 +113,7 @@ class Probe:
         for number in list(self._coming):
             self._after_step(number)  # it was announced, and refused
         self._resolve_waiting(set(self._traces))
+        self._judge_cover()
         for group in self.groups:
             for value in group.logged:
                 self._compare_logged(group, value, final=True)
@@ -144,17 +146,19 @@ class Probe:
             where = held_by[key] if len(held_by[key]) > 1 else [names[i] for i in holders.get(key, [])]
             if len(where) > 1:
                 self._add(faults.SHARED, None, f"{trace.name} is held by {' and '.join(where)}", 0)
+
+    def _judge_cover(self) -> None:
+        """Parameters that are stepped, are in no group, and were given to no clip of torch's either."""
         missed = [
-            f"{names[numbers[0]]}'s parameter of shape {'x'.join(map(str, shape))}"
-            for key, numbers, shape in self._uncovered(holders)
+            f"{name}'s parameter of shape {'x'.join(map(str, p.shape)) or 'scalar'}"
+            for name, optimizer in self.optimizers.items()
+            for group in optimizer.param_groups
+            for p in group["params"]
+            if id(p) not in self._traces and id(p) not in self._clipped_elsewhere
         ]
         if missed:
             more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
             self._add(faults.NOT_CLIPPED, None, f"{missed[0]}{more}: stepped, and in no group", 0)
-
-    def _uncovered(self, holders: dict[int, list[int]]) -> list[tuple[int, list[int], torch.Size]]:
-        stepped = {id(p): p for o in self.optimizers.values() for g in o.param_groups for p in g["params"]}
-        return [(key, holders[key], p.shape) for key, p in stepped.items() if key not in self._traces]
 
     def _accumulation_starts(self, trace: Trace) -> None:
         self._resolve_waiting({id(trace.parameter)})
@@ -166,6 +170,7 @@ class Probe:
 
     def _clip_begins(self, parameters: list[Tensor]) -> tuple[list[Tensor], list[float]]:
         mine = [p for p in parameters if id(p) in self._traces]
+        self._clipped_elsewhere.update(id(p) for p in parameters)
         return mine, norms_of([p.grad for p in mine])
 
     def _clip_ends(self, token: Any, kind: str, limit: float, exhausted: bool, order: float) -> None:
