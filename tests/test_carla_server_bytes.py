@@ -39,7 +39,8 @@ walker_controls = st.tuples(vectors, f32, st.booleans())
 SPAWNED = (
     "vehicle.tesla.model3", "walker.pedestrian.0001", "sensor.camera.rgb", "sensor.other.collision",
     "sensor.other.imu", "sensor.other.gnss", "sensor.other.obstacle", "sensor.other.radar", "sensor.lidar.ray_cast",
-    "sensor.lidar.ray_cast_semantic",
+    "sensor.lidar.ray_cast_semantic", "sensor.camera.depth", "sensor.camera.semantic_segmentation",
+    "sensor.camera.instance_segmentation",
 )  # fmt: skip
 
 
@@ -144,16 +145,25 @@ def test_snapshots(
     assert seen["controls"][str(walker)] == [*direction, speed, jump]
 
 
+CAMERAS = {
+    "rgb": wire.CAMERA_RGB,
+    "depth": wire.CAMERA_DEPTH,
+    "semantic_segmentation": wire.CAMERA_SEMANTIC,
+    "instance_segmentation": wire.CAMERA_INSTANCE,
+}
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
 @many
 @given(pose=poses, elapsed_s=f64, size=st.tuples(st.integers(1, 60), st.integers(1, 60)), fov=f32, seed=st.binary())
-def test_images(scripted, pose, elapsed_s, size, fov, seed):
+def test_images(scripted, camera, pose, elapsed_s, size, fov, seed):
     width, height = size
     pixels = bytearray((hashlib.sha256(seed).digest() * (width * height * 4 // 32 + 1))[: width * height * 4])
     frame = scripted.server.world.frame + 1
-    head = wire.image_head(frame, elapsed_s, pose, width, height, fov)
+    head = wire.image_head(frame, elapsed_s, pose, width, height, fov, CAMERAS[camera])
     pixels[3::4] = b"\xff" * (width * height)  # the client sets alpha
     digest = hashlib.sha256(pixels).hexdigest()
-    seen = scripted.event("sensor.camera.rgb", (head, memoryview(bytes(pixels))))
+    seen = scripted.event(f"sensor.camera.{camera}", (head, memoryview(bytes(pixels))))
     assert seen == ["Image", frame, elapsed_s, list(pose), width, height, fov, digest]
 
 
