@@ -139,7 +139,8 @@ def _ours(name: str, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
     by_age = rows.groupby("env_step")["return"].mean()
     shutil.rmtree(folder)
     curve = {str(int(steps) + params.collect.steps): round(float(mean), 3) for steps, mean in by_age.items()}
-    return curve, metrics["certificate"] | {"q_abs_max": metrics["q"]["abs_max"]}
+    watched = {"q_abs_max": metrics["q"]["abs_max"], "dead_actor_updates": metrics["actor"]["dead_updates"]}
+    return curve, metrics["certificate"] | watched
 
 
 def _stable_baselines(name: str, params: Params) -> tuple[dict[str, float], None]:
