@@ -141,3 +141,18 @@ def test_the_weather_shows_in_the_next_image(world, scene):
     assert means[1].mean() < 0.3 * means[0].mean()
     np.testing.assert_array_equal(means[0], means[2])
     assert np.abs(means[3] - means[0]).mean() > 10.0
+
+
+def test_many_cameras_at_once_show_what_each_shows_alone(world, scene):
+    car, *_ = scene
+    mounts = [carla.Transform(carla.Location(1.0, 0.0, 1.6), carla.Rotation(yaw=30.0 * k)) for k in range(7)]
+    cameras = [camera(world, "rgb", mount, car) for mount in mounts]
+    frame = world.tick()
+    together = [bytes(image_of(images, frame).raw_data) for _, images in cameras]
+    for sensor, _ in cameras:
+        sensor.stop()
+    world.tick()
+    for mount, expected in zip(mounts, together, strict=True):
+        sensor, images = camera(world, "rgb", mount, car)
+        assert bytes(image_of(images, world.tick()).raw_data) == expected
+        sensor.stop()

@@ -55,8 +55,10 @@ def read_grain(s, n, grain):
     for k in range(n):
         i = np.uintp(k)
         column, row, wide = s[COLUMN + i], s[ROW + i], s[WIDE + i]
-        v, u = np.uint32(np.int32(row * _5)) & _MASK, np.uint32(np.int32(column * _5)) & _MASK
-        s[FINE + i] = np.float32(grain[v, u]) * max(_1 - _16 * wide, _0) * GRAIN_SCALE
+        s[FINE + i] = _0
+        if _16 * wide < _1:
+            v, u = np.uint32(np.int32(row * _5)) & _MASK, np.uint32(np.int32(column * _5)) & _MASK
+            s[FINE + i] = np.float32(grain[v, u]) * max(_1 - _16 * wide, _0) * GRAIN_SCALE
         v, u = np.uint32(np.int32(row * _04)) & _MASK, np.uint32(np.int32(column * _04)) & _MASK
         s[COARSE + i] = np.float32(grain[u, v]) * max(_1 - wide / _36, _0) * GRAIN_SCALE
 

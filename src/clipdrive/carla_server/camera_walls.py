@@ -68,6 +68,12 @@ def meet_walls(s, w, q, n, x, y, focal, edge, far, place):
 @kernel
 def take_rays(s, w, q, n):
     """The rays that are in front of a wall anywhere; how many."""
+    m = np.int32(0)
+    for k in range(n):  # counted first: most runs have none, and counting is quick
+        i = np.uintp(k)
+        m += np.int32(s[FROM + i] < s[UNTIL + i])
+    if m == 0:
+        return 0
     m = 0
     for k in range(n):
         i = np.uintp(k)

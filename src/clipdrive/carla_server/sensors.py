@@ -76,15 +76,12 @@ class CameraSensor(Sensor):
         self.constant_pixels = bytes(self.width * self.height * 4)
 
     def publish(self, world: World) -> None:
-        if world.settings.no_rendering_mode:
-            return
         if world.constant_image:
             pixels = self.constant_pixels
         else:
             scene = world.scene
-            pixels = memoryview(
-                self.camera.render(world.ground, *self.pose, scene.boxes, scene.mounts(self), scene.weather)
-            ).cast("B")
+            image = self.camera.render(world.ground, *self.pose, scene.boxes, scene.mounts(self), scene.weather)
+            pixels = memoryview(image).cast("B")
         head = wire.image_head(
             world.frame, world.elapsed_s, self.pose, self.width, self.height, self.fov_deg, self.wire_type
         )

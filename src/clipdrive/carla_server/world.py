@@ -247,8 +247,9 @@ class World:
         Apart from `tick`, so that the client can take in the snapshot and the tick's answer in the meantime.
         """
         cameras, self.undrawn = self.undrawn, []
-        if cameras:
-            self.scene = Scene.of(self.solids, self.weather, cameras)
+        if not cameras or self.settings.no_rendering_mode:
+            return
+        self.scene = Scene.of(self.solids, self.weather, cameras)
         for camera in cameras:
             camera.publish(self)
 
