@@ -38,7 +38,7 @@ ROWS = {
     "follower-data": {"collect.driver": "follower"},
     "plain-td3": PLAIN,
 }
-HEADER = ["changed", "route completion", "clean laps", "speed, m/s", "saturated actions", "|Q| max / bound", "train, s"]
+HEADER = ["changed", "route completion", "clean laps", "speed, m/s", "saturated actions", "|Q| max / bound"]
 
 
 def main() -> None:
@@ -59,7 +59,6 @@ def main() -> None:
                 f"{agent['speed_mean_mps']:.1f}",
                 f"{100 * train['actor']['saturated_share_last']:.0f} %",
                 f"{train['q']['abs_max']:.1f} / {train['q']['bound']:.0f}",
-                f"{record['wall_s']['train']:.0f}",
             ]
         )
     print(markdown_table(HEADER, rows))

@@ -35,8 +35,7 @@ def main() -> None:
         changes = {"seed": seed, "evaluate.starts": arguments.starts, "evaluate.film": False}
         last = seed == seeds[-1]  # the baselines do the same whatever the seed
         record = recorded_run(f"proof-seed{seed}", changes, DRIVERS if last else ("agent",))
-        seconds = record["wall_s"]["collect"] + record["wall_s"]["train"]
-        rows.append(row(f"agent, seed {seed} (after {seconds:.0f} s)", record["evaluate"]["agent"]))
+        rows.append(row(f"agent, seed {seed}", record["evaluate"]["agent"]))
     rows += [row(driver, record["evaluate"][driver]) for driver in DRIVERS[1:]]
     print(markdown_table(HEADER, rows))
 
