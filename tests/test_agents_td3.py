@@ -178,7 +178,7 @@ def test_trap_16_the_state_loads_with_weights_only(tmp_path):
 
 def test_weights_of_another_network_are_refused_in_one_sentence():
     with pytest.raises(NetworkError, match="another network"):
-        agent(feature_units=32).load_weights(agent().weights())
+        agent(feature_units=32).load_state(agent().state())
 
 
 def test_shapes_and_first_actions_are_small():

@@ -5,6 +5,7 @@ CNNs as published, each followed by one dense layer, with layer norm behind it b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -249,3 +250,13 @@ class Critic(nn.Module):
     def first(self, features: Tensor, state: Tensor, action: Tensor) -> Tensor:
         """Q1 alone (B,), which is all that the actor's loss takes."""
         return self.q1(torch.cat([features, state, action], dim=1)).squeeze(1)
+
+
+def load_weights(actor: Actor, critic: Critic, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Put the state dictionaries `actor` and `critic` of `weights` in place; raises NetworkError if they do not fit."""
+    try:
+        actor.load_state_dict(weights["actor"])
+        critic.load_state_dict(weights["critic"])
+    except (KeyError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise NetworkError(f"the weights are of another network: {first}") from error

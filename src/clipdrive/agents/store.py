@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from clipdrive.agents.networks import Actor, Critic, NetworkError, NetworkSpec
+from clipdrive.agents.networks import Actor, Critic, NetworkError, NetworkSpec, load_weights
 from clipdrive.agents.td3 import TD3
 
 
@@ -20,12 +20,7 @@ class Driver:
         self.spec = spec
         self.actor, self.critic = Actor(spec), Critic(spec)
         if weights is not None:
-            try:
-                self.actor.load_state_dict(weights["actor"])
-                self.critic.load_state_dict(weights["critic"])
-            except (KeyError, RuntimeError) as error:
-                first = str(error).strip().splitlines()[-1].strip()
-                raise NetworkError(f"the weights are of another network: {first}") from error
+            load_weights(self.actor, self.critic, weights)
 
     @torch.no_grad()
     def act(self, observation: dict[str, Any]) -> Any:

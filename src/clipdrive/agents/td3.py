@@ -17,7 +17,7 @@ from torch import Tensor
 
 from clipdrive.agents.augment import mirrored, random_shift
 from clipdrive.agents.clipping import ClippedOptimizer, GroupNorms, Rule, named_groups, rules_of
-from clipdrive.agents.networks import Actor, Critic, NetworkError, NetworkSpec
+from clipdrive.agents.networks import Actor, Critic, NetworkSpec, load_weights
 from clipdrive.agents.structure import certified_structure
 from clipdrive.agents.targets import ALGORITHMS, MpgGap, bootstrapped, imitation_weight, smoothed_action
 
@@ -192,7 +192,7 @@ class TD3:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave; raises NetworkError when it is of another network."""
-        self.load_weights({"actor": state["actor"], "critic": state["critic"]})
+        load_weights(self.actor, self.critic, state)
         self.actor_target.load_state_dict(state["actor_target"])
         self.critic_target.load_state_dict(state["critic_target"])
         for clipped, values, record in zip(self.optimizers, state["optimizers"], state["records"], strict=True):
@@ -206,14 +206,6 @@ class TD3:
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """The online networks' weights: what is delivered."""
         return {"actor": self.actor.state_dict(), "critic": self.critic.state_dict()}
-
-    def load_weights(self, weights: Mapping[str, Mapping[str, Tensor]]) -> None:
-        try:
-            self.actor.load_state_dict(weights["actor"])
-            self.critic.load_state_dict(weights["critic"])
-        except (KeyError, RuntimeError) as error:
-            first = str(error).strip().splitlines()[-1].strip()
-            raise NetworkError(f"the weights are of another network: {first}") from error
 
 
 def _clipped_adam(groups: list[dict[str, Any]], lr: float, rules: Mapping[str, Rule]) -> ClippedOptimizer:
