@@ -19,7 +19,7 @@ repro: .venv/installed
 	@echo "the report: $(CURDIR)/reports/report.html"
 
 test: .venv/installed-dev
-	$(RUN) python -m pytest -n auto --dist loadfile $(ARGS)
+	$(RUN) python tests/run_all.py $(ARGS)
 
 proof: .venv/installed
 	$(RUN) python -m benchmarks.proof $(ARGS)
