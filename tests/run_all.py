@@ -2,7 +2,7 @@
 
 `python tests/run_all.py [pytest options]`. A file is run once more if its process was ended by a signal: on a busy
 machine the carla package now and then aborts its process when it closes a connection ("close: Bad file descriptor").
-What crashes by its own fault does so again. (pytest-xdist counts an abort as a failure, and may wait for ever after it.)
+What crashes by its own fault does so again. (pytest-xdist counts an abort as a failure, and may wait for ever then.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The records of the long benchmarks: when one counts."""
+"""The records of the long benchmarks: when one counts, and that the proof is of the agent that main delivers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from ruamel.yaml import YAML
 from clipdrive.params import params_as_values
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_proof_of_seed_0_drove_the_agent_that_the_lock_holds() -> None:
+    lock = YAML(typ="safe").load((ROOT / "dvc.lock").read_text(encoding="utf-8"))
+    outs = {out["path"]: out["md5"] for out in lock["stages"]["train"]["outs"]}
+    record = json.loads((ROOT / "benchmarks" / "records" / "proof-seed0.json").read_text(encoding="utf-8"))
+    assert record["agent_md5"] == outs["models/agent"]
 
 
 def test_a_folder_has_the_checksum_that_dvc_gives_it(tmp_path: Path) -> None:
