@@ -57,7 +57,7 @@ def spawn_camera(world, parent, width=84, height=84, **attributes):
 
 
 def pixels(image):
-    return np.frombuffer(image.raw_data, np.uint8).reshape(image.height, image.width, 4)
+    return np.frombuffer(image.raw_data, np.uint8).reshape(image.height, image.width, 4).copy()
 
 
 # ---- versions, maps, episodes ----

@@ -317,7 +317,8 @@ class LaneEnv:
         while True:
             image = self.images.get(timeout=10.0)
             if image.frame >= frame:
-                return np.frombuffer(image.raw_data, np.uint8).reshape(32, 32, 4)[:, :, :3]
+                # a copy: the bytes are the image's, which is gone with it
+                return np.frombuffer(image.raw_data, np.uint8).reshape(32, 32, 4)[:, :, :3].copy()
 
     def _clear(self, *filters):
         for pattern in filters:
