@@ -196,7 +196,7 @@ def _driving(params: Params, run: Run, drawn: Mapping[str, Path]) -> str:
         "the camera, and for an agent with untrained weights. A clean lap is driven whole: no off-road, collision or "
         "stuck ending, and not out of time."
     )
-    film = page.figure(run.film, "The first minute of a lap of the agent: what its camera sees, and where it is.", "film")
+    film = page.figure(run.film, "The first minute of a lap: what the agent's camera sees, and where it is.", "film")
     return (
         page.paragraph(text)
         + page.beside(page.table(driving_table(run.flat_metrics["evaluate"])), film)
