@@ -18,3 +18,13 @@ def carla_server_port():
 
     with running_server() as port:
         yield port
+
+
+@pytest.fixture(scope="module")
+def client(carla_server_port):
+    """A client of that server, of the carla package."""
+    import carla
+
+    client = carla.Client("127.0.0.1", carla_server_port)
+    client.set_timeout(60.0)
+    return client

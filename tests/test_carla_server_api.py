@@ -63,13 +63,6 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def client(carla_server_port):
-    client = carla.Client("127.0.0.1", carla_server_port)
-    client.set_timeout(60.0)
-    return client
-
-
-@pytest.fixture(scope="module")
 def world(client):
     world = client.load_world("circuit_3")
     settings = world.get_settings()

@@ -15,13 +15,6 @@ GEO = "+proj=tmerc +lat_0=48.1 +lon_0=-11.5 +k=1 +x_0=0 +y_0=0 +datum=WGS84 +uni
 
 
 @pytest.fixture(scope="module")
-def client(carla_server_port):
-    client = carla.Client("127.0.0.1", carla_server_port)
-    client.set_timeout(60.0)
-    return client
-
-
-@pytest.fixture(scope="module")
 def pad(client):
     """A synchronous world on a wide straight road with a geo reference of its own."""
     road = straight(300.0, lanes=((1, 30.0), (-1, 30.0)))

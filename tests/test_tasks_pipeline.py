@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from clipdrive.agents.td3 import TD3
 from clipdrive.experience.collect import collect
 from clipdrive.reporting.files import flat, read_json
 from clipdrive.reporting.gate import judge
 from clipdrive.reporting.report import report
 from clipdrive.training.evaluation import evaluate
 from clipdrive.training.train import train
+from interruption import interrupted_after
 from small_params import params_with
 
 SMALL = {
@@ -95,21 +95,12 @@ def test_the_whole_way_of_pendulum(tmp_path):
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
-def test_interrupted_it_ends_with_the_same_bytes(tmp_path, monkeypatch, changes):
+def test_interrupted_it_ends_with_the_same_bytes(tmp_path, changes):
     collect(params_with(**SMALL), tmp_path / "episodes", tmp_path / "pictures" / "none.png")
     metrics = trained(tmp_path / "whole", tmp_path / "episodes", **changes)
     stop_at = metrics["updates"] * 3 // 4
-    real = TD3.update
-
-    def update(self, *args, **kwargs):
-        if self.updates == stop_at:
-            raise KeyboardInterrupt
-        return real(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TD3, "update", update)
-        with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "again", tmp_path / "episodes", **changes)
+    with interrupted_after(stop_at):
+        trained(tmp_path / "again", tmp_path / "episodes", **changes)
     assert list((tmp_path / "state" / "checkpoints").glob("*/state.pt"))
     again = trained(tmp_path / "again", tmp_path / "episodes", **changes)
     assert contents(tmp_path / "again") == contents(tmp_path / "whole")

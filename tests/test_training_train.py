@@ -13,6 +13,7 @@ from clipdrive.agents.store import read_agent
 from clipdrive.agents.td3 import TD3
 from clipdrive.experience.episodes import Episode, EpisodeError, write_episode
 from clipdrive.training.train import TrainError, train
+from interruption import interrupted_after
 from small_params import params_with
 
 OFFLINE = {
@@ -88,19 +89,10 @@ def test_two_runs_give_the_same_bytes_and_leave_no_checkpoint(tmp_path, episodes
 @pytest.mark.parametrize("stop_at", [3, 10, 27, 39])
 def test_interrupted_and_started_again_it_ends_with_the_same_bytes(tmp_path, episodes, monkeypatch, stop_at):
     run(episodes, tmp_path / "whole")
-    real = TD3.update
-
-    def update(self, *args, **kwargs):
-        if self.updates == stop_at:
-            raise KeyboardInterrupt
-        return real(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TD3, "update", update)
-        with pytest.raises(KeyboardInterrupt):
-            run(episodes, tmp_path / "again")
+    with interrupted_after(stop_at):
+        run(episodes, tmp_path / "again")
     assert not (tmp_path / "again").exists()
-    updates_done = []
+    updates_done, real = [], TD3.update
     monkeypatch.setattr(TD3, "update", lambda self, *a, **k: updates_done.append(1) or real(self, *a, **k))
     run(episodes, tmp_path / "again")
     assert len(updates_done) == 40 - 10 * (stop_at // 10)  # it did take up the checkpoint
