@@ -50,7 +50,7 @@ def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] =
     path = RECORDS / f"{name}.json"
     if path.exists():
         record = json.loads(path.read_text(encoding="utf-8"))
-        if _still_so(record["params"], values) and set(drivers) <= set(record["evaluate"]):
+        if still_so(record["params"], values) and set(drivers) <= set(record["evaluate"]):
             return record
     folder = state_folder() / "benchmarks" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,10 +94,10 @@ def folder_md5(folder: Path) -> str:
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
-def _still_so(recorded: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+def still_so(recorded: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     """Whether every param of a record has its value still; one that came later is no change of what was run."""
     return all(
-        name in values and (_still_so(value, values[name]) if isinstance(value, dict) else values[name] == value)
+        name in values and (still_so(value, values[name]) if isinstance(value, dict) else values[name] == value)
         for name, value in recorded.items()
     )
 

@@ -71,6 +71,9 @@ class FakeSession:
         if not self.loads or self.loads[-1] != track.name:
             self.loads.append(track.name)
 
+    def set_weather(self, weather: str | None) -> None:
+        self.weather = weather
+
     def reset(self, pose: Pose, speed_mps: float = 0.0) -> Reading:
         self._pose, self._speed_mps = pose, speed_mps
         self._frame += 1

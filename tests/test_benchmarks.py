@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import ablation, runs
+from benchmarks import ablation, conditions, runs
 from ruamel.yaml import YAML
 
 from clipdrive.params import params_as_values
@@ -59,3 +59,28 @@ def test_every_row_of_the_ablation_is_a_valid_change(row: str, monkeypatch) -> N
     monkeypatch.chdir(ROOT)
     default, changed = runs.params_with({}), runs.params_with(ablation.ROWS[row])
     assert (default == changed) == (row == "default")
+
+
+def test_a_cell_of_the_conditions_is_driven_once_and_again_with_other_settings(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(conditions, "evaluate", _not_driven)
+    path, agent = tmp_path / "conditions.json", tmp_path / "agent"
+    agent.mkdir()
+    (agent / "agent.json").write_text("{}")
+    record = conditions.record_of(path, agent)
+    changes = {"evaluate.weather": ["WetNoon"], "tracks.folder": "here"}
+    record["cells"]["wet"] = {"settings": {"evaluate.weather": ["WetNoon"]}, "metrics": {"clean_share": 1.0}}
+    path.write_text(json.dumps(record))
+    again = conditions.record_of(path, agent)
+    assert conditions.judged(again, path, agent, "wet", changes, "agent") == {"clean_share": 1.0}
+    with pytest.raises(ZeroDivisionError):
+        conditions.judged(again, path, agent, "wet", changes | {"evaluate.starts": 8}, "agent")
+    (agent / "agent.json").write_text("[]")  # another agent
+    assert conditions.record_of(path, agent)["cells"] == {}
+
+
+@pytest.mark.parametrize("weather", conditions.WEATHERS)
+def test_every_weather_of_the_conditions_is_valid(weather: str, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    params = runs.params_with({"evaluate.weather": conditions.WEATHERS[weather]})
+    assert (params.evaluate.weather is None) == (weather == "as trained")

@@ -99,6 +99,7 @@ READ_BY = {  # by hand, for every key that is not read by train alone; report an
     "observation": DRIVE,
     "tracks.training": {"collect", "train"},
     "tracks.evaluation": {"evaluate"},
+    "tracks.weather": {"collect", "train"},
     **{f"tracks.{name}": DRIVE for name in ("folder", "follow", "verge_m", "wall_height_m", "episodes_per_load")},
     **{section: DRIVE for section in ("camera", "vehicle", "reward", "ending", "spawn")},
     "collect": {"collect"},

@@ -85,6 +85,9 @@ def test_a_whole_number_will_do_for_a_float_but_not_the_other_way(values: dict) 
         ("tracks.training", "circuit:1", r"^tracks.training: got 'circuit:1', allowed: a list"),
         ("tracks.folder", "", r"^tracks.folder: got '', allowed: a word$"),
         ("clip", 1.0, r"^clip: got 1.0, allowed: a section with the keys actor_cnn, actor_memory"),
+        ("tracks.weather", "WetNoon", r"^tracks.weather: got 'WetNoon', allowed: a list of one or more names \| none$"),
+        ("tracks.weather", [], r"^tracks.weather: got \[\], allowed: a list of one or more names \| none$"),
+        ("evaluate.weather", ["Sunny"], r"^evaluate.weather: got 'Sunny', allowed: Default, .*, then name:value$"),
         ("evaluate.starts", 1, r"^evaluate.starts: got 1, allowed: a whole number of at least 2$"),
     ],
 )

@@ -25,6 +25,15 @@ def test_starts_are_spread_over_tracks_directions_and_the_route(count):
         assert gaps <= {round(length / number, 6)}
 
 
+def test_weathers_take_turns_and_none_keeps_to_one_direction():
+    weathers = ["ClearNoon", "WetNoon"]
+    starts = evaluation_starts(TRACKS[:1], 8, weathers) + evaluation_starts(TRACKS, 6, weathers)
+    per_route = Counter((s.weather, s.direction) for s in starts[:8])
+    assert set(per_route.values()) == {2} and len(per_route) == 4
+    assert [s.weather for s in starts[8:]] == [weathers[i] for i in (0, 1, 1, 0, 0, 1)]
+    assert {s.weather for s in evaluation_starts(TRACKS, 6)} == {None}
+
+
 def lap(driver: str, ending: str, driven_m: float, completion: float, speed: float = 8.0) -> dict:
     return {
         "driver": driver, "episode": 0, "steps": 100, "route_completion": completion, "ending": ending,

@@ -16,6 +16,8 @@ from typing import Annotated, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from clipdrive.weather import WeatherError, parse_weather
+
 
 class ParamsError(ValueError):
     """A key of params.yaml is unknown, missing, mistyped or out of range."""
@@ -71,6 +73,7 @@ class Tracks:
     verge_m: Annotated[float, Range(0.5, 50.0)]
     wall_height_m: Annotated[float, Range(0.1, 10.0)]
     episodes_per_load: Annotated[int, COUNT]
+    weather: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,7 @@ class ClipKindParams:
 class EvaluateParams:
     starts: Annotated[int, Range(2)]
     lap_limit_s: Annotated[float, POSITIVE]
+    weather: tuple[str, ...] | None
     film: bool
 
 
@@ -278,6 +282,12 @@ def _require_fitting(params: Params) -> None:
     def refuse(key: str, got: Any, allowed: str) -> None:
         raise ParamsError(f"{key}: got {_show(got)}, allowed: {allowed}")
 
+    for key, weathers in (("tracks.weather", params.tracks.weather), ("evaluate.weather", params.evaluate.weather)):
+        for weather in weathers or ():
+            try:
+                parse_weather(weather)
+            except WeatherError as error:
+                raise ParamsError(f"{key}: {error}") from error
     if params.cnn == "none" and params.memory != "none":
         refuse("memory", params.memory, "none with cnn: none, for it remembers stacked frames")
     if params.cnn == "none" and params.image_shift_px:
@@ -358,7 +368,9 @@ def _unpack(hint: Any) -> tuple[type, Any, bool]:
     if typing.get_origin(hint) is tuple:
         return tuple, rule, False
     members = [member for member in typing.get_args(hint) if member is not type(None)]
-    return (members[0], rule, True) if members else (hint, rule, False)
+    if members:
+        return typing.get_origin(members[0]) or members[0], rule, True
+    return hint, rule, False
 
 
 def _allowed(hint: Any) -> str:

@@ -24,6 +24,7 @@ from clipdrive.driving.spawn import (
     draw_start,
     episode_generator,
     track_of_episode,
+    weather_of_episode,
 )
 from clipdrive.params import Params, load_params
 from clipdrive.simulator.process import ServerProcess
@@ -33,7 +34,7 @@ from clipdrive.tracks.route import Route
 from clipdrive.tracks.track import Track, open_track
 
 START_OPTIONS = ("track", "direction", "s_m", "offset_m", "heading_error_rad", "speed_mps")
-OPTIONS = ("episode", *START_OPTIONS, "lap", "time_limit_steps")
+OPTIONS = ("episode", *START_OPTIONS, "weather", "lap", "time_limit_steps")
 
 
 class DriveEnv(gymnasium.Env):
@@ -50,8 +51,8 @@ class DriveEnv(gymnasium.Env):
 
     Options of reset: `episode` (its number; without, they count up); `track`, `direction` (forward |
     backward), `s_m`, `offset_m`, `heading_error_rad`, `speed_mps` fix the start in place of the drawn one
-    (what is not given is then 0); `lap`: the episode ends when the whole route is driven;
-    `time_limit_steps`: decisions, in place of the params'.
+    (what is not given is then 0); `weather`: in the words of `clipdrive.weather`, in place of the params'; `lap`: the
+    episode ends when the whole route is driven; `time_limit_steps`: decisions, in place of the params'.
 
     Raises SimulatorError when the simulator fails, in whichever call. After a ServerFault the next reset begins on
     a new session, with a new server where it was the environment's own; the same episode number begins as before.
@@ -81,6 +82,7 @@ class DriveEnv(gymnasium.Env):
         self.observation_space = (road_space if self._sees_road else observation_space)(self.params.camera)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.track_names: tuple[str, ...] = getattr(self.params.tracks, tracks)
+        self._weathers = (self.params.tracks if tracks == "training" else self.params.evaluate).weather
         self.episode = -1
         self.track: Track | None = None
         self.direction = DIRECTIONS[0]
@@ -142,7 +144,10 @@ class DriveEnv(gymnasium.Env):
 
         route = self._route_of(self.track, self.direction)
         pose = route.pose(start.s_m, start.offset_m, start.heading_error_rad)
-        reading = self._open_session().reset(pose, start.speed_mps)
+        session = self._open_session()
+        drawn_weather = weather_of_episode(self._weathers, self._seed, self._stream, episode)
+        session.set_weather(options.get("weather", drawn_weather))
+        reading = session.reset(pose, start.speed_mps)
         self._first_frame = reading.frame
         self._progress = RouteProgress(route, start.s_m, reading.x_m, reading.y_m, reading.yaw_rad)
         self._ends_at_arrival = bool(options.get("lap", False)) or not route.closed

@@ -15,7 +15,7 @@ from clipdrive.params import SpawnParams
 from clipdrive.tracks.route import Route
 
 COLLECT, TRAIN, EVALUATE = 1, 2, 3  # streams of random numbers, so that no stage repeats another's episodes
-_ORDER, _CHAIN = 101, 102  # streams of what several episodes share
+_ORDER, _CHAIN, _WEATHER = 101, 102, 103  # streams beside those of the episodes
 LATERAL_CAP_HALF_WIDTHS = 0.8
 OPEN_ROUTE_RESERVE_M = 50.0
 DIRECTIONS = ("forward", "backward")
@@ -41,6 +41,14 @@ def track_of_episode(names: tuple[str, ...], seed: int, stream: int, episode: in
     episodes."""
     order = np.random.default_rng([seed, _ORDER, stream]).permutation(len(names))
     return names[order[(episode // episodes_per_load) % len(names)]]
+
+
+def weather_of_episode(weathers: tuple[str, ...] | None, seed: int, stream: int, episode: int) -> str | None:
+    """The weather of an episode, each of `weathers` with the same chance; None where there are none."""
+    if weathers is None:
+        return None
+    rng = np.random.default_rng([seed, _WEATHER, stream, episode])
+    return weathers[int(rng.integers(len(weathers)))]
 
 
 def direction_of_episode(

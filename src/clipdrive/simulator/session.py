@@ -32,6 +32,7 @@ from clipdrive.simulator.process import ServerProcess
 from clipdrive.simulator.reading import Reading, reading_of
 from clipdrive.simulator.sensors import Camera, CollisionSensor
 from clipdrive.simulator.signals import sigterm_as_exit
+from clipdrive.simulator.weather import weather_parameters
 from clipdrive.tracks.route import Pose
 from clipdrive.tracks.track import Track
 
@@ -79,6 +80,8 @@ class Session:
         self._collisions: CollisionSensor | None = None
         self._loaded: str | None = None
         self._town: str | None = None  # that the world is, with nothing of ours in it
+        self._weather: str | None = None  # that was set, and what the world had before
+        self._weather_before: carla.WeatherParameters | None = None
         self._sigterm = ExitStack()
 
     # life
@@ -177,6 +180,7 @@ class Session:
         self._loaded = track.name
 
     def _load_world(self, track: Track) -> carla.World:
+        self._weather = self._weather_before = None
         town, self._town = self._town, None
         if track.is_town and track.map_name == town:
             return self._world  # every load takes memory of a real server
@@ -216,6 +220,16 @@ class Session:
             if self._camera.image(frame, self._deadlines.image_s / SPAWN_TRIES) is not None:
                 return
         raise self._error(f"the camera sent no image in {self._deadlines.image_s:g} s")
+
+    def set_weather(self, weather: str | None) -> None:
+        """Make the loaded world's weather that (in the words of `clipdrive.weather`), or what it was without us."""
+        if weather == self._weather:
+            return
+        with self._errors("setting the weather"):
+            if self._weather_before is None:
+                self._weather_before = self._world.get_weather()
+            self._world.set_weather(self._weather_before if weather is None else weather_parameters(weather))
+        self._weather = weather
 
     # driving
 

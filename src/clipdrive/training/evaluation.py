@@ -37,6 +37,7 @@ EPISODE_COLUMNS = (
     "track",
     "direction",
     "start_s_m",
+    "weather",
     "steps",
     "route_completion",
     "ending",
@@ -60,19 +61,24 @@ class Start:
     track: str
     direction: str
     s_m: float
+    weather: str | None = None
 
 
-def evaluation_starts(lengths_m: Sequence[tuple[str, float]], starts: int) -> list[Start]:
+def evaluation_starts(
+    lengths_m: Sequence[tuple[str, float]], starts: int, weathers: Sequence[str] | None = None
+) -> list[Start]:
     """`starts` laps spread evenly: over the tracks, both directions, and along each route.
 
-    `lengths_m` gives every track's name and lap length.
+    `lengths_m` gives every track's name and lap length. The `weathers` take turns, beginning one later in each round,
+    so that none keeps to one direction.
     """
     routes = [(track, length, way) for track, length in lengths_m for way in DIRECTIONS]
     result = []
     for number, (track, length, way) in enumerate(routes):
         count = (starts - number + len(routes) - 1) // len(routes)
         result += [(track, way, length * (k + 0.5 * (number % 2)) / count) for k in range(count)]
-    return [Start(i, *row) for i, row in enumerate(result)]
+    kinds = list(weathers or [None])
+    return [Start(i, *row, kinds[(i + i // len(kinds)) % len(kinds)]) for i, row in enumerate(result)]
 
 
 def evaluate(
@@ -92,7 +98,7 @@ def evaluate(
     part.mkdir(parents=True)
     routes = _routes(params)
     lengths = [(name, route.length_m) for (name, way), route in routes.items() if way == "forward"]
-    starts = evaluation_starts(lengths, params.evaluate.starts)
+    starts = evaluation_starts(lengths, params.evaluate.starts, params.evaluate.weather)
     film_of = starts[0].episode if params.evaluate.film else -1
     tasks = _tasks(drivers, starts, film_of)
     progress = Progress("evaluate", len(starts) * len(drivers), "laps")
@@ -182,6 +188,7 @@ def _drive(driver: str, start: Start, filmed: bool) -> dict[str, Any]:
         "track": start.track,
         "direction": start.direction,
         "s_m": start.s_m,
+        "weather": start.weather,
         "lap": True,
         "time_limit_steps": int(_env.params.evaluate.lap_limit_s / _env.decision_s),
     }
@@ -222,6 +229,7 @@ def _row(driver: str, start: Start, infos: list[dict[str, Any]], rewards: list[f
         "track": start.track,
         "direction": start.direction,
         "start_s_m": round(start.s_m, 3),
+        "weather": start.weather or "none",
         "steps": len(rewards),
         "route_completion": 1.0 if last["ending"] == "lap" else float(min(max(last["route_completion"], 0.0), 1.0)),
         "ending": last["ending"],
@@ -260,7 +268,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "jerk_mean_mps3": over_time("jerk_mean_mps3"),
             "return_mean": float(np.mean([row["return"] for row in laps])),
         }
-    if "follower" in metrics:
+    if {"agent", "follower"} <= set(metrics):
         metrics["speed_ratio_to_follower"] = (
             metrics["agent"]["speed_mean_mps"] / metrics["follower"]["speed_mean_mps"]
         )
