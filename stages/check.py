@@ -21,7 +21,7 @@ def check_tracks(params: Params) -> None:
             if re.fullmatch(r"circuit:\d+", name, re.ASCII) or (params.simulator == "carla" and _is_town(name)):
                 continue
             try:
-                open_track(name, follow=tracks.follow, folder=tracks.folder)
+                open_track(name, follow=tracks.follow, folder=tracks.folder, junctions=tracks.junctions)
             except TrackError as error:
                 raise TrackError(f"{key}: {error}") from error
 

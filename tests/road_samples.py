@@ -215,3 +215,48 @@ def small_town():
         for i, (a, b, lane_from) in enumerate(ways)
     )
     return document(*roads, f'<junction id="50" name="T">{connections}</junction>', name="small town")
+
+
+RADIUS_M = 20.0  # of the crossing's outer roads, and half the junction's size
+
+
+def crossing():
+    """Two outer roads, each three quarters of a circle, that meet at a crossing around (0, 0); every turn is allowed.
+
+    Road 1 leaves the crossing to the east and comes back, over a circle to the left, from the north; road 2 leaves it
+    to the west and comes back from the south.
+    """
+    pair = [section(0, [lane(1, before=1, after=1)], [lane(-1, before=-1, after=-1)])]
+    around = [("arc", 1.5 * math.pi * RADIUS_M, (1.0 / RADIUS_M,))]
+    both = _joined(("junction", 50, None), ("junction", 50, None))
+    roads = [
+        road(1, *plan(around, RADIUS_M, 0.0, 0.0), pair, both),
+        road(2, *plan(around, -RADIUS_M, 0.0, math.pi), pair, both),
+    ]
+    # arm: (x, y, heading out of the junction, road, which end of it)
+    arms = [
+        (RADIUS_M, 0.0, 0.0, 1, "start"),
+        (0.0, RADIUS_M, math.pi / 2, 1, "end"),
+        (-RADIUS_M, 0.0, math.pi, 2, "start"),
+        (0.0, -RADIUS_M, -math.pi / 2, 2, "end"),
+    ]
+    connections, number = "", 10
+    for here, (x, y, out, road_in, end_in) in enumerate(arms):
+        for turn, (kind, length, shape) in enumerate(
+            [
+                ("arc", 0.5 * math.pi * RADIUS_M, (-1.0 / RADIUS_M,)),
+                ("line", 2.0 * RADIUS_M, ()),
+                ("arc", 0.5 * math.pi * RADIUS_M, (1.0 / RADIUS_M,)),
+            ]
+        ):
+            *_, road_out, end_out = arms[(here + 1 + turn) % 4]  # counter-clockwise: the next arm is to the right
+            lane_in, lane_out = (1 if end_in == "start" else -1), (-1 if end_out == "start" else 1)
+            one = [section(0, (), [lane(-1, before=lane_in, after=lane_out)])]
+            links = _joined(("road", road_in, end_in), ("road", road_out, end_out))
+            roads.append(road(number, *plan([(kind, length, shape)], x, y, out + math.pi), one, links, junction=50))
+            connections += (
+                f'<connection id="{number}" incomingRoad="{road_in}" connectingRoad="{number}" contactPoint="start">'
+                f'<laneLink from="{lane_in}" to="-1"/></connection>'
+            )
+            number += 1
+    return document(*roads, f'<junction id="50" name="X">{connections}</junction>', name="crossing")

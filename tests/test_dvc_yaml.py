@@ -97,10 +97,11 @@ READ_BY = {  # by hand, for every key that is not read by train alone; report an
     "simulator": DRIVE,
     "task": DRIVE,
     "observation": DRIVE,
+    "route_command": DRIVE,
     "tracks.training": {"collect", "train"},
     "tracks.evaluation": {"evaluate"},
     "tracks.weather": {"collect", "train"},
-    **{f"tracks.{name}": DRIVE for name in ("folder", "follow", "verge_m", "wall_height_m", "episodes_per_load")},
+    **{f"tracks.{name}": DRIVE for name in "folder follow junctions verge_m wall_height_m episodes_per_load".split()},
     **{section: DRIVE for section in ("camera", "vehicle", "reward", "ending", "spawn")},
     "collect": {"collect"},
     "evaluate": {"evaluate"},
@@ -124,7 +125,8 @@ def test_an_evaluation_number_does_not_retrain_nor_a_training_number_collect() -
         entries = STAGES[stage]["params"]
         assert not [e for e in entries if e == "tracks" or e.startswith(("evaluate", "tracks.evaluation", "gate"))]
     numbers = {name for name, value in PARAMS.items() if not isinstance(value, dict)}
-    assert {e for e in STAGES["collect"]["params"] if e in numbers} == {"seed", "simulator", "task", "observation"}
+    driven = {"seed", "simulator", "task", "observation", "route_command"}
+    assert {e for e in STAGES["collect"]["params"] if e in numbers} == driven
 
 
 def test_every_stage_waits_for_the_check_of_the_params() -> None:

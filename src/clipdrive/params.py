@@ -70,6 +70,7 @@ class Tracks:
     evaluation: tuple[str, ...]
     folder: str
     follow: Annotated[str, Choice(("road", "lane"))]
+    junctions: Annotated[str, Choice(("straight", "turns"))]
     verge_m: Annotated[float, Range(0.5, 50.0)]
     wall_height_m: Annotated[float, Range(0.1, 10.0)]
     episodes_per_load: Annotated[int, COUNT]
@@ -202,6 +203,7 @@ class Params:
     simulator: Annotated[str, Choice(("bundled", "carla"))]
     task: str
     observation: Annotated[str, Choice(("camera", "state"))]
+    route_command: bool
     algorithm: Annotated[str, Choice(("td3", "mpg", "ddpg", "td3_bc"))]
     mpg_delta: Annotated[str, Choice(("batch", "sample"))]
     bc_weight: Annotated[float, NOT_NEGATIVE]
@@ -296,6 +298,8 @@ def _require_fitting(params: Params) -> None:
         if params.mirror:
             raise ParamsError(f"mirror: got true with task: {params.task}, allowed: false (a mirror is for the road)")
         return
+    if params.route_command and params.observation == "state":
+        refuse("route_command", True, "false with observation: state, whose road's edges show where the route goes")
     if (params.observation == "state") != (params.cnn == "none"):
         allowed = "none" if params.observation == "state" else "mnih | nature | perot"
         refuse("cnn", params.cnn, f"{allowed} with observation: {params.observation}")

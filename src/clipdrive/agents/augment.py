@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 STEER = 0  # its place in an action
 LAST_STEER = 1  # its place in a state
 OFFSET, HEADING_ERROR, BEAMS = 3, 4, 5  # with `observation: state`; the beams from there on, left to right
+TURN_LEFT, TURN_RIGHT = 3, 5  # with `route_command: true`
 
 
-def mirrored(batch: Batch) -> Batch:
+def mirrored(batch: Batch, commanded: bool = False) -> Batch:
     """The batch with the first half of its samples seen in a mirror: frames flipped, steering negated, sides swapped.
 
-    Right for a task that looks the same from both sides of the road: the rewards stay. Samples are drawn independently,
+    `commanded`: behind speed and last action the states have a route command. Right for a task that looks the same from
+    both sides of the road: the rewards stay. Samples are drawn independently,
     so the first half is as good as a random one.
     """
     half = len(batch.rewards) // 2
@@ -35,7 +37,9 @@ def mirrored(batch: Batch) -> Batch:
 
     def swapped(states: Tensor) -> Tensor:
         states = negated(states, LAST_STEER)
-        if states.shape[1] > BEAMS:
+        if commanded:
+            states[:half, [TURN_LEFT, TURN_RIGHT]] = states[:half, [TURN_RIGHT, TURN_LEFT]]
+        elif states.shape[1] > BEAMS:
             states[:half, [OFFSET, HEADING_ERROR]] *= -1.0
             states[:half, BEAMS:] = states[:half, BEAMS:].flip(1)
         return states

@@ -113,7 +113,7 @@ class TD3:
         """
         params = self.params
         if params.mirror:
-            batch = mirrored(batch)
+            batch = mirrored(batch, params.route_command)
         frames = self._augmented(batch.frames)
         target = self._target(batch)
 

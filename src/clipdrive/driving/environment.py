@@ -12,10 +12,11 @@ from gymnasium import spaces
 
 from clipdrive.driving.action import checked_action
 from clipdrive.driving.ending import FAILURES, TRUNCATIONS, EndingRules
-from clipdrive.driving.observation import FrameStack, observation_space, road_space, state_vector
+from clipdrive.driving.observation import FrameStack, space_of, state_vector
 from clipdrive.driving.progress import RouteProgress
 from clipdrive.driving.reward import decision_reward
 from clipdrive.driving.road_ahead import RoadAhead
+from clipdrive.driving.route_command import route_command
 from clipdrive.driving.spawn import (
     DIRECTIONS,
     TRAIN,
@@ -41,7 +42,8 @@ class DriveEnv(gymnasium.Env):
     """Drive a vehicle along a route; an episode depends on the seed and its number alone.
 
     Observation: `frames` uint8 (k, height, width), `state` float32 (3,) = speed, last steer, last throttle; with
-    `observation: state` no frames, and behind these three the numbers of `RoadAhead`.
+    `observation: state` no frames, and behind these three the numbers of `RoadAhead`, with `route_command: true` those
+    of `route_command`.
     Action: float32 (2,) in [-1, 1] = [steer (right positive), throttle (positive) or brake (negative)].
 
     `params` is a Params object or the path of a params.yaml; `tracks` picks the section's `training` or
@@ -79,7 +81,7 @@ class DriveEnv(gymnasium.Env):
         self.render_mode = render_mode
         self.decision_s = self.params.vehicle.step_s * self.params.vehicle.action_repeat
         self._sees_road = self.params.observation == "state"
-        self.observation_space = (road_space if self._sees_road else observation_space)(self.params.camera)
+        self.observation_space = space_of(self.params)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.track_names: tuple[str, ...] = getattr(self.params.tracks, tracks)
         self._weathers = (self.params.tracks if tracks == "training" else self.params.evaluate).weather
@@ -193,6 +195,8 @@ class DriveEnv(gymnasium.Env):
         self, reading: Reading, frames: np.ndarray, steer: float, throttle: float
     ) -> dict[str, np.ndarray]:
         state = state_vector(self.params.vehicle, reading.speed_mps, steer, throttle)
+        if self.params.route_command:
+            state = np.concatenate([state, route_command(self.route, self._progress.projection.s_m)])
         if not self._sees_road:
             return {"frames": frames, "state": state}
         road = self._road.numbers(self._progress.projection, reading.x_m, reading.y_m, reading.yaw_rad)
@@ -251,7 +255,11 @@ class DriveEnv(gymnasium.Env):
         if name not in self._opened:
             tracks = self.params.tracks
             self._opened[name] = open_track(
-                name, tracks.follow, tracks.folder, lambda town: self._open_session().opendrive_of_town(town)
+                name,
+                tracks.follow,
+                tracks.folder,
+                lambda town: self._open_session().opendrive_of_town(town),
+                tracks.junctions,
             )
         return self._opened[name]
 

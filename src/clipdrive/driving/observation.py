@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium import spaces
 
-from clipdrive.driving import road_ahead
+from clipdrive.driving import road_ahead, route_command
 from clipdrive.params import CameraParams, Params, VehicleParams
 
 SPEED_BOUND = 10.0  # of the observation's speed, in units of speed_scale_mps
@@ -14,7 +14,14 @@ STATE_HIGH = np.array([SPEED_BOUND, 1.0, 1.0], dtype=np.float32)
 
 def state_size(params: Params) -> int:
     """Numbers in the observation's `state`."""
-    return len(STATE_HIGH) + (road_ahead.SIZE if params.observation == "state" else 0)
+    return space_of(params)["state"].shape[0]
+
+
+def space_of(params: Params) -> spaces.Dict:
+    """The observation's space, as the params say."""
+    if params.observation == "state":
+        return road_space(params.camera)
+    return commanded_space(params.camera) if params.route_command else observation_space(params.camera)
 
 
 def road_space(camera: CameraParams) -> spaces.Dict:
@@ -33,6 +40,13 @@ def observation_space(camera: CameraParams) -> spaces.Dict:
         frames=spaces.Box(0, 255, (channels, camera.height_px, camera.width_px), np.uint8),
         state=spaces.Box(-STATE_HIGH, STATE_HIGH, dtype=np.float32),
     )
+
+
+def commanded_space(camera: CameraParams) -> spaces.Dict:
+    """With `route_command: true`. frames as ever; state: float32 (7,), `state_vector`, then `route_command`."""
+    command = np.ones(route_command.SIZE, np.float32)
+    low, high = np.concatenate([-STATE_HIGH, 0.0 * command]), np.concatenate([STATE_HIGH, command])
+    return spaces.Dict(frames=observation_space(camera)["frames"], state=spaces.Box(low, high, dtype=np.float32))
 
 
 def state_vector(vehicle: VehicleParams, speed_mps: float, steer: float, throttle: float) -> np.ndarray:

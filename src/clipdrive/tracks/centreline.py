@@ -6,7 +6,8 @@ import numpy as np
 
 from clipdrive.opendrive.geometry import SectionBorders, elevation, reference_line, section_borders
 from clipdrive.tracks.lanes import LaneGraph, LanePiece
-from clipdrive.tracks.route import Route
+from clipdrive.tracks.route import Route, Turn
+from clipdrive.tracks.turning import choices
 
 SPACING_M = 0.5
 _FINE_M = 0.1  # the lane is sampled this finely before the route's points are laid on it
@@ -39,13 +40,14 @@ def route_along(graph: LaneGraph, way: list[LanePiece], closed: bool, follow: st
         pitch_rad=np.arctan(fine["slope"]),
         curvature_1pm=-_derivative(fine["heading"], fine["s"][1], closed, jump=True),
         half_width_m=fine["half"],
+        turns=_turns(graph, way, fine),
     )
 
 
 def _sampled(graph: LaneGraph, way: list[LanePiece]) -> dict[str, np.ndarray]:
     """Points of the lane's middle, every 0.1 m along the reference lines, in OpenDRIVE's frame."""
     parts: list[dict[str, np.ndarray]] = []
-    for piece in way:
+    for number, piece in enumerate(way):
         road, section = graph.network.roads[piece.road_id], graph.section(piece)
         count = max(2, int(np.ceil(graph.length_m(piece) / _FINE_M)) + 1)
         s = np.linspace(section.s_m, section.end_m, count)
@@ -68,9 +70,20 @@ def _sampled(graph: LaneGraph, way: list[LanePiece]) -> dict[str, np.ndarray]:
             "half_road": 0.5 * (t_left - t_right),
             "to_middle": direction * (0.5 * (t_left + t_right) - t),
             "in_junction": np.full(count, float(graph.in_junction(piece))),
+            "piece": np.full(count, float(number)),
         }
         parts.append(part if piece.along_s else {key: values[::-1] for key, values in part.items()})
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def _turns(graph: LaneGraph, way: list[LanePiece], fine: dict[str, np.ndarray]) -> tuple[Turn, ...]:
+    """The way's choices, by where on the route they begin and end."""
+    turns = []
+    for first, last, kind in choices(graph, way):
+        s_m = fine["s"][(fine["piece"] > first - 0.5) & (fine["piece"] < last + 0.5)]
+        if len(s_m):
+            turns.append(Turn(float(s_m[0]), float(s_m[-1]), kind))
+    return tuple(turns)
 
 
 def _surface_around(borders: SectionBorders, row: int) -> tuple[np.ndarray, np.ndarray]:

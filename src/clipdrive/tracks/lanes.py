@@ -90,19 +90,21 @@ class LaneGraph:
     def straightest(self, piece: LanePiece) -> list[LanePiece]:
         """The pieces of the way on that turns least, up to and including the first one outside a junction."""
         if piece not in self._straightest:
-            here = self._heading(piece, at_end=True)
-
-            def turning(way: list[LanePiece]) -> float:
-                return abs(_wrapped(self._heading(way[-1], at_end=False) - here))
-
-            ways = [self._out_of_junction(first) for first in self.after(piece)]
-            self._straightest[piece] = min((way for way in ways if way), key=turning, default=[])
+            ways = self.ways_on(piece)
+            self._straightest[piece] = min(ways, key=lambda way: abs(self.turned_rad(piece, way[-1])), default=[])
         return self._straightest[piece]
+
+    def ways_on(self, piece: LanePiece) -> list[list[LanePiece]]:
+        """All ways on, each up to and including its first piece outside a junction."""
+        return [way for first in self.after(piece) if (way := self._out_of_junction(first))]
+
+    def turned_rad(self, piece: LanePiece, onward: LanePiece) -> float:
+        """By how much the road has turned from the end of a piece to the begin of another, positive to the left."""
+        return _wrapped(self._heading(onward, at_end=False) - self._heading(piece, at_end=True))
 
     def towards(self, piece: LanePiece, road_id: str) -> list[LanePiece]:
         """The pieces of a way on whose first one outside a junction is on that road."""
-        ways = (self._out_of_junction(way) for way in self.after(piece))
-        return next((way for way in ways if way and way[-1].road_id == road_id), [])
+        return next((way for way in self.ways_on(piece) if way[-1].road_id == road_id), [])
 
     def opposite(self, piece: LanePiece) -> list[LanePiece]:
         """The driving lanes of the same section that are driven the other way, the innermost first."""

@@ -36,6 +36,17 @@ class Pose(NamedTuple):
     pitch_rad: float
 
 
+class Turn(NamedTuple):
+    """Where a route goes through a junction that has other ways on, and which way it takes."""
+
+    begin_m: float
+    end_m: float
+    kind: str  # left | straight | right
+
+
+TURN_KINDS = ("left", "straight", "right")
+
+
 @dataclass(frozen=True, eq=False)
 class Route:
     """The line to follow, a point every `spacing_m`; if closed, the last point is followed by the first."""
@@ -52,6 +63,7 @@ class Route:
     pitch_rad: np.ndarray
     curvature_1pm: np.ndarray  # positive turns right
     half_width_m: np.ndarray
+    turns: tuple[Turn, ...] = ()  # in the order in which they come
 
     def project(self, x_m: float, y_m: float, yaw_rad: float = 0.0, index: int | None = None) -> Projection:
         """Where (x, y, yaw) is on the route: near the last `index`, or anywhere if that is None.
@@ -135,7 +147,12 @@ class Route:
             pitch_rad=-turned(self.pitch_rad),
             curvature_1pm=-turned(self.curvature_1pm),
             half_width_m=turned(self.half_width_m),
+            turns=tuple(self._turned_round(turn) for turn in reversed(self.turns)),
         )
+
+    def _turned_round(self, turn: Turn) -> Turn:
+        kind = TURN_KINDS[2 - TURN_KINDS.index(turn.kind)]
+        return Turn(self.length_m - turn.end_m, self.length_m - turn.begin_m, kind)
 
     @cached_property
     def _points(self) -> list[tuple[float, ...]]:

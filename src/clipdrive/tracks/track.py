@@ -13,9 +13,11 @@ from clipdrive.opendrive.reader import OpenDriveError, read
 from clipdrive.tracks.centreline import route_along
 from clipdrive.tracks.lanes import LaneGraph, longest_way, opposite_way
 from clipdrive.tracks.route import Route
+from clipdrive.tracks.turning import opposite_turning_way, turning_way
 
 FORMS = "circuit:<seed>, a file's name that ends in .xodr, or a town's name (with simulator: carla)"
 FOLLOW = ("road", "lane")
+JUNCTIONS = ("straight", "turns")
 ROUTE_MIN_M = 30.0
 
 
@@ -46,11 +48,13 @@ def open_track(
     follow: str = "road",
     folder: str | Path = "maps",
     opendrive_of_town: Callable[[str], str] | None = None,
+    junctions: str = "straight",
 ) -> Track:
     """Open the track of that name; `opendrive_of_town` asks a server for a town's OpenDRIVE text.
 
     `follow`: 'road' is the middle of the road surface, 'lane' the middle of the lane, driven on the right.
-    On a network with junctions the route is the longest loop found by always going straightest.
+    `junctions`: 'straight' is the longest loop found by always going straightest, 'turns' one that turns left and right
+    as well, where the network has one.
     Raises TrackError.
     """
     if follow not in FOLLOW:
@@ -60,12 +64,15 @@ def open_track(
         network = read(xodr)
     except OpenDriveError as error:
         raise TrackError(f"Track {name!r} cannot be read. {error}") from error
+    if junctions not in JUNCTIONS:
+        raise TrackError(f"tracks.junctions is {junctions!r}; it must be one of {', '.join(JUNCTIONS)}.")
     graph = LaneGraph(network)
-    way, closed = longest_way(graph)
+    turns = junctions == "turns" and any(network.junctions)
+    way, closed = turning_way(graph) if turns else longest_way(graph)
     if sum(graph.length_m(piece) for piece in way) < ROUTE_MIN_M:
         raise TrackError(f"Track {name!r} has no way of {ROUTE_MIN_M:.0f} m or more over its driving lanes.")
     forward = route_along(graph, way, closed, follow, f"{name} forward")
-    back = opposite_way(graph, way, closed)
+    back = opposite_turning_way(graph, way) if turns else opposite_way(graph, way, closed)
     if back is None:  # a one-way road: the same lanes, driven the other way
         backward = forward.reversed()
     else:

@@ -20,6 +20,7 @@ from clipdrive.agents.networks import NetworkError
 from clipdrive.agents.store import Driver, read_agent
 from clipdrive.driving.drivers import Follower
 from clipdrive.driving.environment import DriveEnv
+from clipdrive.driving.observation import state_size
 from clipdrive.driving.spawn import DIRECTIONS, EVALUATE
 from clipdrive.experience.workers import Faults, run_tasks
 from clipdrive.params import DRIVE, Params
@@ -148,6 +149,8 @@ def _require_camera(params: Params, agent_folder: Path) -> None:
     camera = json.loads((agent_folder / "agent.json").read_text(encoding="utf-8"))["camera"]
     if camera != dataclasses.asdict(params.camera):
         raise NetworkError(f"{agent_folder}: the agent was trained with another camera than params.yaml has; run train")
+    if read_agent(agent_folder).spec.state_size != state_size(params):
+        raise NetworkError(f"{agent_folder}: its agent has another observation or route_command; run train")
 
 
 def _tasks(drivers: Sequence[str], starts: Sequence[Start], film_of: int) -> list[tuple]:
