@@ -90,13 +90,15 @@ def main() -> None:
     parser.add_argument("--agent", type=Path, default=Path("models/agent"), help="its folder (default models/agent)")
     parser.add_argument("--maps", type=Path, help="a folder with towns' maps as .xodr; none: no column of towns")
     parser.add_argument("--starts", type=int, default=24, help="laps a cell (default 24)")
-    parser.add_argument("--name", default="conditions", help="of the record (default conditions)")
+    parser.add_argument("--exposure", choices=("none", "auto"), help="in place of the params' (a record of its own)")
     arguments = parser.parse_args()
-    path = runs.RECORDS / f"{arguments.name}.json"
+    exposure = {"exposure": arguments.exposure} if arguments.exposure else {}
+    name = f"conditions-exposure-{arguments.exposure}" if exposure else "conditions"
+    path = runs.RECORDS / f"{name}.json"
     record = record_of(path, arguments.agent)
     table: dict[str, dict[str, dict[str, float]]] = {name: {} for name in [*WEATHERS, "follower"]}
     roads = roads_of(params_with({}), arguments.maps)
-    common = {"evaluate.starts": arguments.starts, "evaluate.film": False}
+    common = {"evaluate.starts": arguments.starts, "evaluate.film": False} | exposure
     for road, changes in roads.items():
         for weather, value in WEATHERS.items():
             cell = common | changes | {"evaluate.weather": value}

@@ -97,6 +97,7 @@ READ_BY = {  # by hand, for every key that is not read by train alone; report an
     "simulator": DRIVE,
     "task": DRIVE,
     "observation": DRIVE,
+    "exposure": DRIVE,
     "route_command": DRIVE,
     "tracks.training": {"collect", "train"},
     "tracks.evaluation": {"evaluate"},
@@ -125,7 +126,7 @@ def test_an_evaluation_number_does_not_retrain_nor_a_training_number_collect() -
         entries = STAGES[stage]["params"]
         assert not [e for e in entries if e == "tracks" or e.startswith(("evaluate", "tracks.evaluation", "gate"))]
     numbers = {name for name, value in PARAMS.items() if not isinstance(value, dict)}
-    driven = {"seed", "simulator", "task", "observation", "route_command"}
+    driven = {"seed", "simulator", "task", "observation", "exposure", "route_command"}
     assert {e for e in STAGES["collect"]["params"] if e in numbers} == driven
 
 

@@ -203,6 +203,7 @@ class Params:
     simulator: Annotated[str, Choice(("bundled", "carla"))]
     task: str
     observation: Annotated[str, Choice(("camera", "state"))]
+    exposure: Annotated[str, Choice(("none", "auto"))]
     route_command: bool
     algorithm: Annotated[str, Choice(("td3", "mpg", "ddpg", "td3_bc"))]
     mpg_delta: Annotated[str, Choice(("batch", "sample"))]

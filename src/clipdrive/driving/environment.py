@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from clipdrive.driving.action import checked_action
 from clipdrive.driving.ending import FAILURES, TRUNCATIONS, EndingRules
+from clipdrive.driving.exposure import exposed
 from clipdrive.driving.observation import FrameStack, space_of, state_vector
 from clipdrive.driving.progress import RouteProgress
 from clipdrive.driving.reward import decision_reward
@@ -126,7 +127,7 @@ class DriveEnv(gymnasium.Env):
 
     @property
     def image(self) -> np.ndarray | None:
-        """The camera's last image, uint8 (height, width) or (height, width, 3)."""
+        """The camera's last image as the agent sees it, uint8 (height, width) or (height, width, 3)."""
         return self._image
 
     def reset(
@@ -155,10 +156,10 @@ class DriveEnv(gymnasium.Env):
         self._ends_at_arrival = bool(options.get("lap", False)) or not route.closed
         self._rules = EndingRules(self.params.ending, self.decision_s, options.get("time_limit_steps"))
         self._ended = False
-        self._image = reading.image
+        self._image = self._exposed(reading.image)
         if self._sees_road:
             self._road = RoadAhead(route)
-        frames = self._frames.start(reading.image)
+        frames = self._frames.start(self._image)
         return self._observation(reading, frames, 0.0, 0.0), self._info(reading, None)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -186,10 +187,13 @@ class DriveEnv(gymnasium.Env):
             remaining_share=1.0 - self._progress.completion,
             failed=terminated,
         )
-        self._image = reading.image
-        frames = self._frames.push(reading.image)
+        self._image = self._exposed(reading.image)
+        frames = self._frames.push(self._image)
         observation = self._observation(reading, frames, steer, throttle)
         return observation, reward, terminated, truncated, self._info(reading, ending)
+
+    def _exposed(self, image: np.ndarray) -> np.ndarray:
+        return exposed(image) if self.params.exposure == "auto" else image
 
     def _observation(
         self, reading: Reading, frames: np.ndarray, steer: float, throttle: float
