@@ -1,7 +1,7 @@
 # make repro      environment, install, the whole pipeline, from params.yaml to reports/report.html
 # make test       environment, install, all tests
-# make proof      three seeds of the whole pipeline, 100 starts each: the README's table
-# make ablation   one thing changed at a time: the README's second table
+# make proof      five seeds of the whole pipeline, 100 laps each: the README's table
+# make ablation   one thing changed at a time, three seeds each: the README's second table
 # make lint       ruff
 #
 # PYTHON=python3.12 picks the Python of the environment, ARGS="..." goes to dvc repro or pytest.

@@ -1,13 +1,17 @@
-"""The ablation: what the default has that the TD3 paper has not, one thing changed at a time, a run each.
+"""The ablation: what the default has that the TD3 paper has not, one thing changed at a time, a run for each seed.
 
-`python -m benchmarks.ablation` prints the table that the README shows; `--only NAME` runs one row.
+`python -m benchmarks.ablation` prints the table that the README shows; `--only NAME` runs one row, `--seeds` chooses
+the seeds, `--table` prints what is recorded and runs nothing. A command that was stopped goes on behind the last run.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from benchmarks.runs import markdown_table, recorded_run
+from benchmarks.runs import markdown_table, recorded_run, whole_numbers
 
 PLAIN = {
     "batch_size": 100,
@@ -38,30 +42,44 @@ ROWS = {
     "follower-data": {"collect.driver": "follower"},
     "plain-td3": PLAIN,
 }
-HEADER = ["changed", "route completion", "clean laps", "speed, m/s", "saturated actions", "|Q| max / bound"]
+HEADER = ["changed", "seeds", "route completion", "clean laps", "speed, m/s", "saturated actions"]
+HEADER += ["\\|Q\\| max / bound"]
+
+
+def row(name: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Means over the seeds, each with its smallest and largest."""
+    agents, trained = [record["evaluate"]["agent"] for record in records], [record["train"] for record in records]
+    return [
+        name,
+        str(len(records)),
+        spread([agent["route_completion_mean"] for agent in agents], 3),
+        spread([100 * agent["clean_share"] for agent in agents], 0) + " %",
+        spread([agent["speed_mean_mps"] for agent in agents], 1),
+        spread([100 * train["actor"]["saturated_share_last"] for train in trained], 0) + " %",
+        spread([train["q"]["abs_max"] for train in trained], 1) + f" / {trained[0]['q']['bound']:.0f}",
+    ]
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean, and smallest to largest where there are several values."""
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f} .. {max(values):.{digits}f})"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.split("\n")[0])
     parser.add_argument("--only", choices=sorted(ROWS), action="append", help="run this row (may be repeated)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=whole_numbers, default=[0, 1, 2], help="comma-separated (default 0,1,2)")
+    parser.add_argument("--table", action="store_true", help="print what is recorded, run nothing")
     arguments = parser.parse_args()
-    rows = []
-    for name in arguments.only or ROWS:
-        changes = {"seed": arguments.seed, "evaluate.film": False} | ROWS[name]
-        record = recorded_run(f"ablation-{name}-seed{arguments.seed}", changes, ("agent",))
-        agent, train = record["evaluate"]["agent"], record["train"]
-        rows.append(
-            [
-                name,
-                f"{agent['route_completion_mean']:.3f}",
-                f"{100 * agent['clean_share']:.0f} %",
-                f"{agent['speed_mean_mps']:.1f}",
-                f"{100 * train['actor']['saturated_share_last']:.0f} %",
-                f"{train['q']['abs_max']:.1f} / {train['q']['bound']:.0f}",
-            ]
-        )
-    print(markdown_table(HEADER, rows))
+    names = arguments.only or ROWS
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for seed in arguments.seeds:  # every row of one seed before the next seed
+        for name in names:
+            changes = {"seed": seed, "evaluate.film": False} | ROWS[name]
+            record = recorded_run(f"ablation-{name}-seed{seed}", changes, ("agent",), only_look=arguments.table)
+            runs[name] += [record] if record else []
+    print(markdown_table(HEADER, [row(name, records) for name, records in runs.items() if records]))
 
 
 if __name__ == "__main__":

@@ -40,18 +40,21 @@ def params_with(changes: Mapping[str, Any]) -> Params:
     return params_from(values)
 
 
-def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] = DRIVERS) -> dict[str, Any]:
+def recorded_run(
+    name: str, changes: Mapping[str, Any], drivers: Sequence[str] = DRIVERS, only_look: bool = False
+) -> dict[str, Any] | None:
     """The record of one run, driven now unless a record of the same params stands already.
 
-    `drivers` are those that are evaluated: the follower does the same whatever the seed.
+    `drivers` are those that are evaluated: the follower does the same whatever the seed. With `only_look` nothing is
+    driven, and None is what is not recorded.
     """
     params = params_with(changes)
     values = params_as_values(params)
-    path = RECORDS / f"{name}.json"
-    if path.exists():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if still_so(record["params"], values) and set(drivers) <= set(record["evaluate"]):
-            return record
+    record = stored(name)
+    if record and still_so(record["params"], values) and set(drivers) <= set(record["evaluate"]):
+        return record
+    if only_look:
+        return None
     folder = state_folder() / "benchmarks" / name
     folder.mkdir(parents=True, exist_ok=True)
     print(f"== {name}", flush=True)
@@ -76,10 +79,28 @@ def recorded_run(name: str, changes: Mapping[str, Any], drivers: Sequence[str] =
         "train": trained,
         "evaluate": evaluated,
     }
-    RECORDS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    store(name, record)
     shutil.rmtree(folder / "episodes")
     return record
+
+
+def stored(name: str) -> dict[str, Any] | None:
+    """The record of that name, where there is one."""
+    path = RECORDS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def store(name: str, record: Mapping[str, Any]) -> None:
+    """Keep a record; a run that is cut short leaves none."""
+    RECORDS.mkdir(exist_ok=True)
+    part = RECORDS / f"{name}.json.part"
+    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    part.rename(RECORDS / f"{name}.json")
+
+
+def whole_numbers(text: str) -> list[int]:
+    """What `--seeds 0,1,2` means."""
+    return [int(number) for number in text.split(",")]
 
 
 def machine() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.runs import RECORDS, machine, markdown_table, params_with
+from benchmarks.runs import machine, markdown_table, params_with, store, stored, whole_numbers
 from clipdrive.agents.device import prepare_torch
 from clipdrive.experience.collect import collect
 from clipdrive.params import Params
@@ -101,11 +101,9 @@ def recorded(task: str, agent: str, seed: int, only_look: bool = False) -> dict[
     changes = {"task": task, "seed": seed} | PLAIN | TASKS[task] | AGENTS[agent]
     params = params_with(changes)
     key = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:16]
-    path = RECORDS / f"{name}.json"
-    if path.exists():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["params_hash"] == key:
-            return record
+    record = stored(name)
+    if record and record["params_hash"] == key:
+        return record
     if only_look:
         return None
     print(f"== {name}", flush=True)
@@ -121,8 +119,7 @@ def recorded(task: str, agent: str, seed: int, only_look: bool = False) -> dict[
         "curve": curve,  # steps driven in all -> mean return of the evaluation
         "certificate": certificate,
     }
-    RECORDS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    store(name, record)
     return record
 
 
@@ -251,18 +248,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tasks", description=__doc__)
     parser.add_argument("--tasks", default=",".join(TASKS), help="comma-separated (default: all)")
     parser.add_argument("--agents", default=",".join(AGENTS), help="comma-separated (default: all)")
-    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="comma-separated (default 0,1,2)")
+    parser.add_argument("--seeds", type=whole_numbers, default=SEEDS, help="comma-separated (default 0,1,2)")
     parser.add_argument("--table", action="store_true", help="print what is recorded, run nothing")
     arguments = parser.parse_args()
     tasks, agents = arguments.tasks.split(","), arguments.agents.split(",")
-    seeds = [int(text) for text in arguments.seeds.split(",")]
     os.environ.setdefault("CLIPDRIVE_DEVICE", "cpu")
     os.environ.setdefault("CLIPDRIVE_WORKERS", "1")
     for task in tasks:
         for agent in agents:
-            for seed in seeds:
+            for seed in arguments.seeds:
                 recorded(task, agent, seed, only_look=arguments.table)
-        print(table(task, agents, seeds), end="\n\n", flush=True)
+        print(table(task, agents, arguments.seeds), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -170,13 +170,18 @@ _agents: dict[str, Driver] = {}
 def _start(worker: int, params: Params, agent_folder: Path) -> Callable[[], None]:
     global _env
     prepare_torch(1)
-    ending = dataclasses.replace(params.ending, off_road=True, stuck=True, collision=True)
-    params = dataclasses.replace(params, ending=ending)
-    _env = DriveEnv(params, tracks="evaluation", stream=EVALUATE, worker=worker)
+    _env = evaluation_env(params, worker)
     _agents["agent"] = read_agent(agent_folder)
     torch.manual_seed(params.seed)
     _agents["untrained"] = Driver(_agents["agent"].spec)
     return _env.close
+
+
+def evaluation_env(params: Params, worker: int = 0) -> DriveEnv:
+    """The environment of the evaluation, in which every failure ends the lap, whatever the params' training has."""
+    ending = dataclasses.replace(params.ending, off_road=True, stuck=True, collision=True)
+    params = dataclasses.replace(params, ending=ending)
+    return DriveEnv(params, tracks="evaluation", stream=EVALUATE, worker=worker)
 
 
 def _drive_task(driver: str, starts: Sequence[Start], film_of: int) -> tuple[list[dict[str, Any]], int]:
@@ -187,29 +192,38 @@ def _drive_task(driver: str, starts: Sequence[Start], film_of: int) -> tuple[lis
 
 
 def _drive(driver: str, start: Start, filmed: bool) -> dict[str, Any]:
+    actor = None if driver == "follower" else _agents[driver]
+    return drive_lap(_env, driver, actor, start, filmed)
+
+
+def drive_lap(env: DriveEnv, driver: str, actor: Any | None, start: Start, filmed: bool = False) -> dict[str, Any]:
+    """One lap in the environment of `evaluation_env`: its row (by EPISODE_COLUMNS), trajectory and film.
+
+    `actor.act(observation)` gives the actions; None: the follower.
+    """
     options = {
         "track": start.track,
         "direction": start.direction,
         "s_m": start.s_m,
         "weather": start.weather,
         "lap": True,
-        "time_limit_steps": int(_env.params.evaluate.lap_limit_s / _env.decision_s),
+        "time_limit_steps": int(env.params.evaluate.lap_limit_s / env.decision_s),
     }
-    observation, info = _env.reset(options=options)
-    follower = Follower.for_env(_env) if driver == "follower" else None
+    observation, info = env.reset(options=options)
+    follower = Follower.for_env(env) if actor is None else None
     infos, rewards, film_rows, frames = [info], [], [], []
     done = False
     while not done:
-        action = follower.act(observation, info) if follower else _agents[driver].act(observation)
-        observation, reward, terminated, truncated, info = _env.step(action)
+        action = follower.act(observation, info) if follower else actor.act(observation)
+        observation, reward, terminated, truncated, info = env.step(action)
         infos.append(info)
         rewards.append(reward)
         if filmed and len(frames) < FILM_DECISIONS:
-            frames.append(_env.image.copy())
+            frames.append(env.image.copy())
             keys = ("x_m", "y_m", "yaw_rad", "speed_mps", "offset_m", "s_m")
             film_rows.append({k: info[k] for k in keys} | {"steer": float(action[0]), "throttle": float(action[1])})
         done = terminated or truncated
-    row = _row(driver, start, infos, rewards)
+    row = _row(driver, start, infos, rewards, env.decision_s)
     trajectory = [
         {"episode": start.episode, "step": step, "track": start.track, "direction": start.direction}
         | {key: round(float(infos[step][key]), 3) for key in ("x_m", "y_m", "speed_mps", "offset_m")}
@@ -220,8 +234,9 @@ def _drive(driver: str, start: Start, filmed: bool) -> dict[str, Any]:
     return {"row": row, "trajectory": trajectory, "film": film}
 
 
-def _row(driver: str, start: Start, infos: list[dict[str, Any]], rewards: list[float]) -> dict[str, Any]:
-    decision_s = _env.decision_s
+def _row(
+    driver: str, start: Start, infos: list[dict[str, Any]], rewards: list[float], decision_s: float
+) -> dict[str, Any]:
     speed = np.array([info["speed_mps"] for info in infos])
     acceleration = np.diff(speed) / decision_s
     jerk = np.abs(np.diff(acceleration)) / decision_s
