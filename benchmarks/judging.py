@@ -58,7 +58,8 @@ class Judge:
 
     def whole_laps(self, actor: Any) -> dict[str, float]:
         """The evaluation's metrics of the agent."""
-        laps = [until_done(drive_lap, self._env, "agent", actor, start) for start in self._starts(self._params.evaluate.starts)]
+        starts = self._starts(self._params.evaluate.starts)
+        laps = [until_done(drive_lap, self._env, "agent", actor, start) for start in starts]
         return summarise([lap["row"] for lap in laps])["agent"]
 
     def close(self) -> None:
