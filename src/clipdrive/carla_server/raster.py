@@ -37,7 +37,7 @@ _forget_stale_kernels()
 
 # Compiled without reference counts, which cost more than the drawing where arrays are passed on: a kernel must not
 # allocate arrays.
-kernel = njit(cache=True, error_model="numpy", _nrt=False)
+kernel = njit(cache=True, error_model="numpy", _nrt=False, nogil=True)
 inlined = njit(cache=True, error_model="numpy", _nrt=False, inline="always")
 
 NOT_COVERED = -1e9

@@ -172,11 +172,10 @@ class RpcConnection(Connection):
         self.waiting = True
         self.pause_reading(True)
 
-    def go_on(self, reply: bytes) -> None:
-        """Send the reply that was held back, and answer what came after it."""
+    def go_on(self) -> None:
+        """Answer what came after the request whose reply was held back, and has been sent by now."""
         self.waiting = False
-        self.send(reply)
-        if not self.put_off:
+        if not (self.put_off or self.closed):
             self.serve()
 
     def ended(self) -> None:

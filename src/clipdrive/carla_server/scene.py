@@ -1,4 +1,4 @@
-"""What all cameras of one tick see besides the ground: the boxes of what stands on it, and the weather."""
+"""What all cameras of one tick see: the ground, the boxes of what stands on it, and the weather."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ import numpy as np
 
 from clipdrive.carla_server.actors import Actor, Solid
 from clipdrive.carla_server.camera import NO_BOXES, NO_MOUNTS, box_rows
-from clipdrive.carla_server.weather import CLEAR, Weather
+from clipdrive.carla_server.ground import GroundMap
+from clipdrive.carla_server.weather import Weather
 
 
 class Scene:
     """boxes: rows for `Camera.render`; weather: as cameras show it."""
 
-    def __init__(self, boxes: np.ndarray = NO_BOXES, weather: Weather = CLEAR) -> None:
-        self.boxes, self.weather = boxes, weather
+    def __init__(self, ground: GroundMap, boxes: np.ndarray, weather: Weather) -> None:
+        self.ground, self.boxes, self.weather = ground, boxes, weather
 
     @classmethod
-    def of(cls, solids: Mapping[int, Solid], parameters: tuple[float, ...], viewers: Sequence[Actor]) -> Scene:
+    def of(
+        cls, ground: GroundMap, solids: Mapping[int, Solid], parameters: tuple[float, ...], viewers: Sequence[Actor]
+    ) -> Scene:
         """The scene of these actors under CARLA's 14 WeatherParameters, for the cameras `viewers`."""
         seen = any(solid is not viewer.parent for solid in solids.values() for viewer in viewers)
         boxes = box_rows([solid.drawn() for solid in solids.values()]) if seen else NO_BOXES
-        return cls(boxes, Weather.of(parameters))
+        return cls(ground, boxes, Weather.of(parameters))
 
     def mounts(self, viewer: Actor) -> np.ndarray:
         """Ids of what a camera is mounted on, which it does not see."""

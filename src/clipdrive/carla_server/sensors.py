@@ -75,17 +75,18 @@ class CameraSensor(Sensor):
         self.camera = Camera(self.width, self.height, self.fov_deg, self.kind)
         self.constant_pixels = bytes(self.width * self.height * 4)
 
-    def publish(self, world: World) -> None:
+    def image(self, world: World) -> tuple[bytes, bytes | memoryview]:
+        """Draw what the camera sees of `world.scene`: the head of its message, and the pixels."""
         if world.constant_image:
             pixels = self.constant_pixels
         else:
             scene = world.scene
-            image = self.camera.render(world.ground, *self.pose, scene.boxes, scene.mounts(self), scene.weather)
+            image = self.camera.render(scene.ground, *self.pose, scene.boxes, scene.mounts(self), scene.weather)
             pixels = memoryview(image).cast("B")
         head = wire.image_head(
             world.frame, world.elapsed_s, self.pose, self.width, self.height, self.fov_deg, self.wire_type
         )
-        world.streams.publish(self.stream_id, head, pixels)
+        return head, pixels
 
 
 class DepthCamera(CameraSensor):

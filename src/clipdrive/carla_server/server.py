@@ -104,8 +104,8 @@ class Server:
             self.held.append((connection, message_id))
             return None
         self.world.tick()
-        connection.answer_now(wire.reply_value(message_id, self.world.frame))
-        self._draw_safely()
+        reply = wire.reply_value(message_id, self.world.frame)
+        self.world.send(lambda: connection.answer_now(reply))
         return None
 
     def _release_held(self) -> None:
@@ -115,15 +115,21 @@ class Server:
                 continue
             if self.streams.awaited_until(connection) is not None:
                 self.held.append((connection, message_id))
-            elif self._tick_safely():
-                connection.go_on(wire.reply_value(message_id, self.world.frame))
             else:
-                connection.go_on(wire.reply_error(message_id, "the tick failed in the server"))
+                self._tick_held(connection, message_id)
 
     def _sensor_token(self, connection: RpcConnection, message_id: int, stream_id: int) -> bytes:
         if not self.streams.has(stream_id):
             raise RpcError(f"no stream {values.shown(stream_id)}: its sensor is gone")
         return wire.reply_value(message_id, (self.streams.announce(stream_id, connection),))
+
+    def _tick_held(self, connection: RpcConnection, message_id: int) -> None:
+        if self._tick_safely():
+            reply = wire.reply_value(message_id, self.world.frame)
+            self.world.send(lambda: connection.send(reply))
+        else:
+            connection.send(wire.reply_error(message_id, "the tick failed in the server"))
+        connection.go_on()
 
     def _tick_safely(self, step_s: float | None = None) -> bool:
         try:
@@ -131,14 +137,7 @@ class Server:
         except Exception:  # a fault in one tick must not end the server
             log.exception("tick %d failed", self.world.frame)
             return False
-        self._draw_safely()
         return True
-
-    def _draw_safely(self) -> None:
-        try:
-            self.world.draw()
-        except Exception:  # the tick is answered already
-            log.exception("the images of tick %d failed", self.world.frame)
 
     def _subscribed(self, connection: StreamConnection) -> None:
         if connection.stream_id == self.world.stream_id:
@@ -173,7 +172,8 @@ class Server:
         elapsed = min(max(now - self.last_tick_s, 0.001), LONGEST_STEP_S)
         self.last_tick_s = now
         self.next_tick_s = max(self.next_tick_s + (fixed or WALL_CLOCK_STEP_S), now)
-        self._tick_safely(elapsed)
+        if self._tick_safely(elapsed):
+            self.world.send()
 
     def _shown_at_once(self, method: Method) -> Method:
         """A method after which an asynchronous world ticks: its client finds what came or went in a snapshot.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from functools import partial
 
 from clipdrive.carla_server import contacts, wire
 from clipdrive.carla_server.actors import Actor, DrawnBox, Solid, boxes_overlap
 from clipdrive.carla_server.blueprints import AI_CONTROLLER, LIBRARY, SPECTATOR
+from clipdrive.carla_server.crew import Crew, Job
 from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.maps import MapLibrary, WorldMap
 from clipdrive.carla_server.range_sensors import RANGE_SENSORS
@@ -43,6 +46,8 @@ class World:
         self.maps = maps
         self.streams = streams
         self.constant_image = constant_image
+        self.crew = Crew()
+        self.sending = threading.Lock()  # connections belong to whoever holds it, while the crew is at work
         self.stream_id = streams.open()
         self.frame = 1
         self.elapsed_s = 0.0
@@ -89,7 +94,8 @@ class World:
             if actor.stream_id is not None:
                 self.streams.shut(actor.stream_id)
         self.actors, self.solids, self.vehicles, self.walkers, self.sensors = {}, {}, {}, {}, []
-        self.scene = Scene()  # what all cameras of a tick see
+        self.news = b""  # the snapshot of the last tick
+        self.scene: Scene | None = None  # what all cameras of a tick see
         self.undrawn: list[CameraSensor] = []  # cameras whose image of the last tick is still to be sent
         self.episode_id += 1
         self.map_changed = True
@@ -211,7 +217,7 @@ class World:
     # ---- time ----
 
     def tick(self, step_s: float | None = None) -> None:
-        """Go one step on and send what was measured, then the snapshot; `draw` sends the images.
+        """Go one step on and send what was measured; `send` sends the snapshot and the images.
 
         step_s: for a world without a fixed step; a fixed step goes before.
         """
@@ -231,7 +237,7 @@ class World:
                     self.undrawn.append(sensor)
                 else:
                     sensor.publish(self)
-        self.streams.publish(self.stream_id, self.snapshot(self.map_changed))
+        self.news = self.snapshot(self.map_changed)
         self.map_changed = False
 
     def _move(self, step_s: float) -> None:
@@ -241,17 +247,40 @@ class World:
         if len(self.solids) > 1:
             contacts.settle(self.solids.values())
 
-    def draw(self) -> None:
-        """Send the images of the last tick, unless they have been sent.
+    def send(self, answer: Job = lambda: None) -> None:
+        """Send the snapshot of the last tick, call `answer`, which sends the tick's answer, and send the images.
 
-        Apart from `tick`, so that the client can take in the snapshot and the tick's answer in the meantime.
+        Where there is something to draw, a helper sends the first two: the client takes them in on the processor
+        that the helper leaves, while this thread is drawing already.
         """
         cameras, self.undrawn = self.undrawn, []
+        news = partial(self._send_news, answer)
+        drawings = [partial(self._send_image, camera) for camera in cameras] if self._prepare_scene(cameras) else []
+        if drawings and not self.constant_image:
+            self.crew.share(drawings[0], [news, *drawings[1:]])
+        else:
+            self.crew.alone([news, *drawings])
+
+    def _prepare_scene(self, cameras: list[CameraSensor]) -> bool:
+        """Set what these cameras see; False where there is nothing to draw."""
         if not cameras or self.settings.no_rendering_mode:
-            return
-        self.scene = Scene.of(self.solids, self.weather, cameras)
-        for camera in cameras:
-            camera.publish(self)
+            return False
+        try:
+            self.scene = Scene.of(self.ground, self.solids, self.weather, cameras)
+        except Exception:  # no reason to leave the client without its answer
+            log.exception("the images of tick %d failed", self.frame)
+            return False
+        return True
+
+    def _send_news(self, answer: Job) -> None:
+        with self.sending:
+            self.streams.publish(self.stream_id, self.news)
+            answer()
+
+    def _send_image(self, camera: CameraSensor) -> None:
+        head, pixels = camera.image(self)
+        with self.sending:
+            self.streams.publish(camera.stream_id, head, pixels)
 
     def snapshot(self, map_changed: bool) -> bytes:
         """Return the world snapshot message of the current frame, every actor in it."""
