@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections import Counter
 
 import pytest
+import torch
 
-from clipdrive.training.evaluation import DRIVERS, evaluation_starts, summarise
+from clipdrive.agents.networks import NetworkError, NetworkSpec
+from clipdrive.agents.store import Driver
+from clipdrive.training.evaluation import DRIVERS, evaluate, evaluation_starts, summarise
+from small_params import params_with
 
 TRACKS = [("circuit:1", 900.0), ("circuit:2", 1000.0), ("circuit:3", 1100.0)]
 
@@ -64,3 +70,17 @@ def test_speed_and_offset_are_averaged_over_time_not_over_laps():
     short["steps"], long["steps"] = 100, 300
     rows = [short, long, lap("follower", "lap", 1.0, 1.0), lap("untrained", "lap", 1.0, 1.0)]
     assert summarise(rows)["agent"]["speed_mean_mps"] == 7.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [({"route_command": True}, "another observation or route_command"), ({"camera__fov_deg": 70.0}, "another camera")],
+)
+def test_an_agent_that_sees_something_else_is_refused_before_anything_is_simulated(tmp_path, changes, refused):
+    params = params_with(hidden_units=8, feature_units=8)
+    driver = Driver(NetworkSpec.of(params, 3, 2, (1, 84, 84)))
+    torch.save({"actor": driver.actor.state_dict(), "critic": driver.critic.state_dict()}, tmp_path / "agent.pt")
+    described = {"networks": driver.spec.as_values(), "camera": dataclasses.asdict(params.camera)}
+    (tmp_path / "agent.json").write_text(json.dumps(described))
+    with pytest.raises(NetworkError, match=refused):
+        evaluate(params_with(**changes), tmp_path, tmp_path / "evaluation")

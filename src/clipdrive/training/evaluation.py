@@ -91,8 +91,7 @@ def evaluate(
     """
     if params.task != DRIVE:
         return evaluate_task(params, agent_folder, folder)
-    read_agent(agent_folder)  # refused before anything is simulated
-    _require_camera(params, agent_folder)
+    _require_fitting(params, agent_folder)  # before anything is simulated
     servers = announce_servers(params)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -145,11 +144,12 @@ def _routes(params: Params) -> dict[tuple[str, str], Route]:
     }
 
 
-def _require_camera(params: Params, agent_folder: Path) -> None:
+def _require_fitting(params: Params, agent_folder: Path) -> None:
+    agent = read_agent(agent_folder)
     camera = json.loads((agent_folder / "agent.json").read_text(encoding="utf-8"))["camera"]
     if camera != dataclasses.asdict(params.camera):
         raise NetworkError(f"{agent_folder}: the agent was trained with another camera than params.yaml has; run train")
-    if read_agent(agent_folder).spec.state_size != state_size(params):
+    if agent.spec.state_size != state_size(params):
         raise NetworkError(f"{agent_folder}: its agent has another observation or route_command; run train")
 
 
