@@ -122,3 +122,44 @@ def test_what_is_not_recorded_is_not_driven_when_only_looked_at(tmp_path, monkey
     runs.store("some", {"a": 1})
     assert [path.name for path in tmp_path.iterdir()] == ["some.json"]
     assert runs.stored("some") == {"a": 1}
+
+
+class _ScriptedJudge:
+    """Probes and laps as written down, one after the other."""
+
+    def __init__(self, probes: list[float], laps: list[float]) -> None:
+        self._probes, self._laps = iter(probes), iter(laps)
+
+    def probe(self, actor: object) -> float:
+        return next(self._probes)
+
+    def whole_laps(self, actor: object) -> dict[str, float]:
+        return {"route_completion_mean": next(self._laps)}
+
+
+class _SteppedClock(judging.Clock):
+    seconds = 0.0
+
+
+@pytest.mark.parametrize(
+    ("probes", "laps", "reached", "time_s", "last_laps"),
+    [
+        ([0.94, 0.95, 0.96], [0.9, 0.951], True, 60.0, 0.951),  # laps do not confirm the second probe
+        ([0.1, 0.1, 0.1, 0.97], [0.5], False, 75.0, 0.5),  # judged once more at the cap
+        ([0.1, 0.1, 0.1, 0.1], [], False, 75.0, None),
+    ],
+)
+def test_a_peer_learns_until_laps_confirm_a_probe_or_the_time_is_up(probes, laps, reached, time_s, last_laps):
+    from benchmarks.peer_drivers import _Watch
+
+    clock = _SteppedClock()
+    watch = _Watch(_ScriptedJudge(probes, laps), clock, cap_s=75.0, every_s=20.0)
+    watch.model, goes_on = None, True
+    while goes_on:
+        clock.seconds += 5.0
+        watch.num_timesteps += 10
+        goes_on = watch._on_step()
+    found = watch.found()
+    assert (found["reached"], found["time_s"], found["env_steps"]) == (reached, time_s, 2 * time_s)
+    assert (found["laps"] or {}).get("route_completion_mean") == last_laps
+    assert len(found["probes"]) == len(probes)
