@@ -89,6 +89,16 @@ def test_without_a_cnn_each_head_has_two_layers_and_nothing_is_shared():
     assert actor(critic.features(frames), torch.zeros(6, 5)).shape == (6, 2)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_the_actors_last_layer_begins_at_its_scale_of_pytorchs_own_start(scale):
+    torch.manual_seed(0)
+    plain = Actor(spec_of(actor_init_scale=1.0)).head.out
+    torch.manual_seed(0)
+    scaled = Actor(spec_of(actor_init_scale=scale)).head.out
+    assert torch.equal(scaled.weight, plain.weight * scale)
+    assert torch.equal(scaled.bias, plain.bias * scale) and bool(plain.bias.abs().min() > 0)
+
+
 def test_ddpg_has_one_critic_and_steps_actor_and_targets_in_every_update():
     params = params_with(**SMALL, algorithm="ddpg", policy_delay=3)
     agent = TD3(NetworkSpec.of(params, 3, 2), params, torch.device("cpu"), torch.Generator())

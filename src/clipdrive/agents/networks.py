@@ -220,7 +220,7 @@ class Actor(nn.Module):
         self.head = Head(spec.encoded_units + spec.state_size, spec.action_size, spec)
         with torch.no_grad():  # begins near zero action, far from the tanh's flat ends
             self.head.out.weight.mul_(spec.actor_init_scale)
-            self.head.out.bias.zero_()
+            self.head.out.bias.mul_(spec.actor_init_scale)
 
     def features(self, frames: Tensor) -> Tensor:
         return _features(self.encoder, self.memory, frames)
