@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -49,6 +50,21 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:  # it died while we were asking
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def state_folder() -> Path:
+    """The ignored folder for checkpoints, profiles and failures; CLIPDRIVE_STATE overrides.
+
+    DVC's temporary experiments run in a clone below `.dvc/tmp/exps`; they use the main checkout's folder.
+    """
+    if os.environ.get("CLIPDRIVE_STATE"):
+        return Path(os.environ["CLIPDRIVE_STATE"]).absolute()
+    here = Path.cwd()
+    parts = here.parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:i]) / ".clipdrive"
+    return here / ".clipdrive"
 
 
 def sentence_of(error: BaseException) -> str | None:

@@ -18,25 +18,11 @@ import numpy as np
 import torch
 
 from clipdrive.experience.memory import ReplayMemory
+from clipdrive.stage import state_folder
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint on disk cannot be used."""
-
-
-def state_folder() -> Path:
-    """The ignored folder for checkpoints and failures; CLIPDRIVE_STATE overrides.
-
-    DVC's temporary experiments run in a clone below `.dvc/tmp/exps`; they use the main checkout's folder.
-    """
-    if os.environ.get("CLIPDRIVE_STATE"):
-        return Path(os.environ["CLIPDRIVE_STATE"]).absolute()
-    here = Path.cwd()
-    parts = here.parts
-    for i in range(len(parts) - 2):
-        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
-            return Path(*parts[:i]) / ".clipdrive"
-    return here / ".clipdrive"
 
 
 def run_key(values: Mapping[str, Any], inputs: Sequence[Path]) -> str:
