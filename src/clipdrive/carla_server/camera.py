@@ -14,6 +14,7 @@ import numpy as np
 
 from clipdrive.carla_server import camera_boxes as boxed
 from clipdrive.carla_server import camera_colours as colours
+from clipdrive.carla_server import camera_faces as faces
 from clipdrive.carla_server import camera_kernels as rays
 from clipdrive.carla_server import camera_walls as walls
 from clipdrive.carla_server.actors import DrawnBox
@@ -56,7 +57,8 @@ class Camera:
         if kind != boxed.RGB:
             self._survey()
         self._scratch = np.zeros(rays.SCRATCH_SIZE, dtype=np.float32)
-        self._wide, self._whole = np.zeros(walls.WIDE_SIZE), np.zeros(walls.WHOLE_SIZE, dtype=np.int32)
+        self._single, self._double = np.zeros(walls.SINGLE_SIZE, dtype=np.float32), np.zeros(walls.DOUBLE_SIZE)
+        self._whole = np.zeros(walls.WHOLE_SIZE, dtype=np.int32)
 
     def _survey(self) -> None:
         """Make room for every pixel's depth and tag; an RGB camera needs them only where it sees boxes."""
@@ -102,7 +104,8 @@ class Camera:
             ground.place,
             *looks(ground.texture_seed, weather),
             self._scratch,
-            self._wide,
+            self._single,
+            self._double,
             self._whole,
             (self.kind, self.width, self.height),
             boxes,
@@ -144,9 +147,9 @@ def rotation(pitch_deg: float, yaw_deg: float, roll_deg: float) -> np.ndarray:
 @kernel
 def _draw(
     pixels, us, vs, focal, axes, camera, edge, far, elevation, line, code, place, shades, contrasts, grain, haze,
-    s, w, q, image, boxes, mounts, frames, depth, what,
+    s, c, w, q, image, boxes, mounts, frames, depth, what,
 ):  # fmt: skip
-    """Fill `pixels` (n,) with BGRA as uint32, for rays at `us`, `vs` (n,); `s`, `w`, `q` and `frames` are scratch."""
+    """Fill `pixels` (n,) with BGRA as uint32, for rays at `us`, `vs` (n,); `s`, `c`, `w`, `q`, `frames` are scratch."""
     kind, width, height = image
     flat, x0, y0, per_m, base_z, _, wall, _ = place
     x, y = camera[0], camera[1]
@@ -156,35 +159,46 @@ def _draw(
     seen = len(boxes) > 0 and boxed.frame_boxes(frames, boxes, mounts, camera, axes, focal, width, height) > 0
     surveyed = seen or kind != boxed.RGB
     s[rays.SLOPE_X : rays.SLOPE_Y + rays.RUN] = 0.0
+    taken = 0  # rays that walls are still to be drawn for
     for start in range(0, len(pixels), rays.RUN):
         n = min(rays.RUN, len(pixels) - start)
-        rays.cast_rays(s, n, us[start : start + n], vs[start : start + n], axes)
+        end = start + n
+        rays.cast_rays(s, n, us[start:end], vs[start:end], axes)
         if flat:
             some, walled = rays.meet_plane(s, n, base_z - z), 0
         else:
             some, walled = rays.meet_heights(s, n, x, y, z, focal, edge, elevation, place)
         if some > 0:
             rays.to_cells(s, n, x, y, place, edge.shape[0], edge.shape[1])
-            rays.read_edge(s, n, edge)
             if not flat:
                 rays.read_slope(s, n, elevation, per_m)
+            rays.read_edge(s, n, edge)
             rays.footprint(s, n, axes, focal, per_m)
-            colours.read_grain(s, n, grain)
+            colours.read_grain(s, q, n, grain)
             lined = colours.find_lines(s, n, line, code)
             colours.draw_lines(s, lined, line, code, axes, focal, per_m)
             colours.shares(s, n, haze)
             colours.colour_ground(s, n, place[5], shades, contrasts)
         else:
             colours.colour_sky(s, n, shades)
-        if wall > 0.0:
-            if flat:
-                rays.stretches(s, n, z - base_z, focal, place)
-                walled = walls.meet_walls(s, w, q, n, x, y, focal, edge, far, place)
-            colours.colour_walls(s, walled, x, y, z, focal, edge, elevation, place, shades, contrasts, grain, haze)
-        colours.store(s, n, pixels[start : start + n])
+        colours.store(s, n, pixels[start:end])
         if surveyed:
-            end = start + n
-            boxed.survey(s, n, walled, x, y, z, elevation, place, depth[start:end], what[start:end], some > 0)
+            boxed.survey(s, n, depth[start:end], what[start:end], some > 0)
+        if wall <= 0.0:
+            continue
+        if flat:
+            rays.stretches(s, n, z - base_z, focal, place)
+            taken = walls.take_rays(s, n, start, c, q, taken)
+        else:
+            taken = walls.take_met(s, walled, start, c, q, taken)
+        if taken > walls.FULL or (taken > 0 and end == len(pixels)):
+            met = walls.meet_walls(c, w, q, taken, x, y, focal, edge, far, place) if flat else taken
+            taken = 0
+            if surveyed:
+                boxed.survey_walls(c, q, met, x, y, z, elevation, place, depth, what)
+            faces.colour_walls(
+                c, w, q, met, pixels, x, y, z, focal, edge, elevation, place, shades, contrasts, grain, haze
+            )
     if seen:
         boxed.draw_boxes(pixels, depth, what, boxes, frames, us, vs, width, camera, axes, haze, shades[HORIZON])
     if kind != boxed.RGB:

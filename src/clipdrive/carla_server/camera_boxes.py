@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from clipdrive.carla_server.camera_kernels import DEPTH, DX, DY, DZ, EDGE, FAR_M, LINE, NEVER, WALL, WALLED
+from clipdrive.carla_server import camera_walls as walls
+from clipdrive.carla_server.camera_kernels import DEPTH, EDGE, FAR_M, LINE, NEVER
 from clipdrive.carla_server.raster import bilinear, kernel
 
 MIDDLE, AXES, HALF, COLOUR, TAG, ID, ROW_SIZE = 0, 3, 12, 15, 18, 19, 20
@@ -68,9 +69,8 @@ def frame_boxes(frames, boxes, mounts, camera, axes, focal, width, height):
 
 
 @kernel
-def survey(s, n, walled, x, y, z, elevation, place, depth, what, grounded):
+def survey(s, n, depth, what, grounded):
     """Depth and tag of a run of pixels; `grounded` tells that any of them shows ground."""
-    flat, x0, y0, per_m, base_z, _, wall, _ = place
     for k in range(n):
         i = np.uintp(k)
         t = s[DEPTH + i]
@@ -81,11 +81,18 @@ def survey(s, n, walled, x, y, z, elevation, place, depth, what, grounded):
             if s[EDGE + i] > 0.0:
                 tag = ROAD_LINE if s[LINE + i] >= _HALF else ROAD
         what[k] = tag
-    for k in range(walled):
-        i = np.uintp(s[WALLED + np.uintp(k)])
-        t = s[WALL + i]
-        floor = base_z if flat else bilinear(elevation, x0, y0, per_m, x + t * s[DX + i], y + t * s[DY + i])
-        if z + t * s[DZ + i] - floor <= wall:
+
+
+@kernel
+def survey_walls(c, q, some, x, y, z, elevation, place, depth, what):
+    """Depth and tag of the walls that the `some` rays in HIT of `camera_walls` have met."""
+    flat, x0, y0, per_m, base_z, _, wall, _ = place
+    for k in range(some):
+        a = np.uintp(q[walls.HIT + np.uintp(k)])
+        t = c[walls.WALL + a]
+        floor = base_z if flat else bilinear(elevation, x0, y0, per_m, x + t * c[walls.DX + a], y + t * c[walls.DY + a])
+        if z + t * c[walls.DZ + a] - floor <= wall:
+            i = np.uintp(q[walls.PIXEL + a])
             depth[i], what[i] = t, WALL_TAG
 
 

@@ -6,10 +6,12 @@ import numpy as np
 
 from clipdrive.carla_server import materials as m
 from clipdrive.carla_server.camera_kernels import (
+    APART,
     BLUE,
     BLUE_AT,
     BLUR,
     COARSE,
+    COARSE_AT,
     COLUMN,
     DEPTH,
     DX,
@@ -17,6 +19,7 @@ from clipdrive.carla_server.camera_kernels import (
     DZ,
     EDGE,
     FINE,
+    FINE_AT,
     GREEN,
     HAZE,
     LINE,
@@ -25,16 +28,13 @@ from clipdrive.carla_server.camera_kernels import (
     RED,
     ROAD,
     ROW,
-    RUN,
     SLOPE_X,
     SLOPE_Y,
-    WALL,
-    WALLED,
     WIDE,
     YELLOW,
     between,
 )
-from clipdrive.carla_server.raster import LINE_BROKEN, LINE_DOUBLE, LINE_IDS, LINE_YELLOW, bilinear, kernel
+from clipdrive.carla_server.raster import LINE_BROKEN, LINE_DOUBLE, LINE_IDS, LINE_YELLOW, kernel
 
 EDGE_LINE_FROM_M, EDGE_LINE_TO_M = np.float32(0.12), np.float32(0.26)  # the white line inside the road's edge
 LINE_HALF_M = 0.065  # half width of inner lines
@@ -46,21 +46,36 @@ GRAIN_SCALE = np.float32(m.GRAIN_UNIT)
 
 _0, _HALF, _1, _255 = (np.float32(number) for number in (0.0, 0.5, 1.0, 255.0))
 _04, _07, _5, _16, _36 = (np.float32(number) for number in (0.4, 0.7, 5.0, 16.0, 36.0))
-_MASK = np.uint32(m.GRAIN_CELLS - 1)
+_MASK, _SHIFT = np.int32(m.GRAIN_CELLS - 1), np.int32(8)  # 256 cells
 
 
 @kernel
-def read_grain(s, n, grain):
+def read_grain(s, q, n, grain):
     """The grain of the ground: of 5 cm, fading before it is smaller than a pixel, and of 60 cm."""
+    near = np.int32(0)
     for k in range(n):
         i = np.uintp(k)
-        column, row, wide = s[COLUMN + i], s[ROW + i], s[WIDE + i]
+        column, row = s[COLUMN + i], s[ROW + i]
+        q[FINE_AT + i] = (np.int32(row * _5) & _MASK) << _SHIFT | (np.int32(column * _5) & _MASK)
+        q[COARSE_AT + i] = (np.int32(column * _04) & _MASK) << _SHIFT | (np.int32(row * _04) & _MASK)
+        near += np.int32(_16 * s[WIDE + i] < _1)
+    for k in range(n):
+        i = np.uintp(k)
+        number = np.uint32(q[COARSE_AT + i])
+        s[COARSE + i] = np.float32(grain[number >> np.uint32(8), number & np.uint32(255)])
+    for k in range(n):
+        i = np.uintp(k)
+        s[COARSE + i] = s[COARSE + i] * max(_1 - s[WIDE + i] / _36, _0) * GRAIN_SCALE
         s[FINE + i] = _0
-        if _16 * wide < _1:
-            v, u = np.uint32(np.int32(row * _5)) & _MASK, np.uint32(np.int32(column * _5)) & _MASK
-            s[FINE + i] = np.float32(grain[v, u]) * max(_1 - _16 * wide, _0) * GRAIN_SCALE
-        v, u = np.uint32(np.int32(row * _04)) & _MASK, np.uint32(np.int32(column * _04)) & _MASK
-        s[COARSE + i] = np.float32(grain[u, v]) * max(_1 - wide / _36, _0) * GRAIN_SCALE
+    if near == 0:
+        return
+    for k in range(n):
+        i = np.uintp(k)
+        number = np.uint32(q[FINE_AT + i])
+        s[FINE + i] = np.float32(grain[number >> np.uint32(8), number & np.uint32(255)])
+    for k in range(n):
+        i = np.uintp(k)
+        s[FINE + i] = s[FINE + i] * max(_1 - _16 * s[WIDE + i], _0) * GRAIN_SCALE
 
 
 @kernel
@@ -146,7 +161,7 @@ def colour_ground(s, n, verge, colours, contrasts):
     """Colours of what is ground, and of the sky elsewhere."""
     verge, rough, grassy = np.float32(verge), np.float32(contrasts[0]), _07 * np.float32(contrasts[1])
     for channel in range(3):
-        out = np.uintp(RUN * (BLUE_AT + channel))
+        out = np.uintp(APART * (BLUE_AT + channel))
         haze = np.float32(colours[m.HORIZON, channel])
         sky = np.float32(colours[m.ZENITH, channel]) - haze
         asphalt, white = np.float32(colours[m.ASPHALT, channel]), np.float32(colours[m.WHITE_LINE, channel])
@@ -167,49 +182,12 @@ def colour_ground(s, n, verge, colours, contrasts):
 def colour_sky(s, n, colours):
     """Colours of pixels that show nothing but sky."""
     for channel in range(3):
-        out = np.uintp(RUN * (BLUE_AT + channel))
+        out = np.uintp(APART * (BLUE_AT + channel))
         haze = np.float32(colours[m.HORIZON, channel])
         sky = np.float32(colours[m.ZENITH, channel]) - haze
         for k in range(n):
             i = np.uintp(k)
             s[out + i] = haze + min(max(SKY_GRADIENT * s[DZ + i], _0), _1) * sky
-
-
-@kernel
-def colour_walls(s, some, x, y, z, focal, edge, elevation, place, colours, contrasts, grain, haze):
-    """Draw the walls of the `some` pixels in WALLED over what was coloured."""
-    flat, x0, y0, per_m, base_z, _, wall, _ = place
-    haze_m, haze_from_m, _ = haze
-    for k in range(some):
-        i = np.uintp(s[WALLED + np.uintp(k)])
-        t = s[WALL + i]
-        dx, dy = s[DX + i], s[DY + i]
-        px, py = x + t * dx, y + t * dy
-        row = np.float32(min(max((py - y0) * per_m, 0.0), edge.shape[0] - 1.01))
-        column = np.float32(min(max((px - x0) * per_m, 0.0), edge.shape[1] - 1.01))
-        _, normal_x, normal_y = between(edge, row, column)
-        normal_x, normal_y = normal_x * per_m, normal_y * per_m
-        if normal_x * dx + normal_y * dy > 0.0:
-            normal_x, normal_y = -normal_x, -normal_y
-        floor = base_z if flat else bilinear(elevation, x0, y0, per_m, px, py)
-        up, pixel = z + t * s[DZ + i] - floor, t / focal
-        cover = min(max((wall - up) / pixel + 0.5, 0.0), 1.0)
-        light = 0.86 + 0.16 * (0.8 * normal_x + 0.6 * normal_y)  # the sun stands in the south-west
-        light *= 0.82 + 0.18 * min(max(2.5 * up, 0.0), 1.0)
-        if up > wall - 0.12:
-            light *= 1.1
-        speckle = 0.0
-        if pixel < 0.5:
-            along = px * normal_y - py * normal_x
-            high, along = np.uint32(np.int32(up * 5.0 + 64.0)), np.uint32(np.int32(along * 2.5 + 65536.0))
-            speckle = grain[high & _MASK, along & _MASK] * GRAIN_SCALE * contrasts[2] * (1.0 - 2.0 * pixel)
-        seen_m = max(t - haze_from_m, _0)
-        far = seen_m * seen_m / (seen_m * seen_m + haze_m * haze_m)
-        for channel in range(3):
-            face = colours[m.WALL, channel] * light + speckle
-            face += far * (colours[m.HORIZON, channel] - face)
-            out = np.uintp(RUN * (BLUE_AT + channel)) + i
-            s[out] += cover * (face - s[out])
 
 
 @kernel

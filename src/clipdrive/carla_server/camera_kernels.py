@@ -17,9 +17,14 @@ import numpy as np
 from clipdrive.carla_server.raster import bilinear, inlined, kernel
 
 RUN = 256
+APART = RUN + 16  # stretches begin a cache line further each, or many would fall into the same few places of the cache
 (DX, DY, DZ, DEPTH, COLUMN, ROW, EDGE, EDGE_X, EDGE_Y, SLOPE_X, SLOPE_Y, BLUR, WIDE, FINE, COARSE, LINE, YELLOW,
- LINED, WALLED, WALL, FROM, UNTIL, ROAD, HAZE, BLUE, GREEN, RED) = (np.uintp(RUN * k) for k in range(27))  # fmt: skip
-BLUE_AT, SCRATCH_SIZE = 24, 27 * RUN
+ LINED, WALLED, WALL, FROM, UNTIL, ROAD, HAZE, BLUE, GREEN, RED) = (np.uintp(APART * k) for k in range(27))  # fmt: skip
+BLUE_AT, SCRATCH_SIZE = 24, 27 * APART
+# Before the stage that fills them these stretches hold the grid's four cells around a point, see `corners`.
+TOP, TOP_STEP, LOW, LOW_STEP, PART_COLUMN, PART_ROW = FINE, COARSE, LINE, YELLOW, ROAD, HAZE
+(FINE_AT, COARSE_AT) = (np.uintp(APART * k) for k in range(2))  # in q, int32: numbers of cells of the grain
+WHOLE_SIZE = 2 * APART
 
 FAR_M = 400.0  # nothing but haze beyond
 NEVER = np.float32(1e9)  # depth of what is not met
@@ -114,19 +119,43 @@ def to_cells(s, n, x, y, place, rows, columns):
 @kernel
 def read_edge(s, n, edge):
     """Distance to the road's edge and its derivatives per cell."""
+    corners(s, n, edge)
     for k in range(n):
         i = np.uintp(k)
-        s[EDGE + i], s[EDGE_X + i], s[EDGE_Y + i] = between(edge, s[ROW + i], s[COLUMN + i])
+        top = s[TOP + i] + s[PART_COLUMN + i] * s[TOP_STEP + i]
+        bottom = s[LOW + i] + s[PART_COLUMN + i] * s[LOW_STEP + i]
+        s[EDGE + i] = top + s[PART_ROW + i] * (bottom - top)
+        s[EDGE_X + i] = s[TOP_STEP + i] + s[PART_ROW + i] * (s[LOW_STEP + i] - s[TOP_STEP + i])
+        s[EDGE_Y + i] = bottom - top
 
 
 @kernel
 def read_slope(s, n, elevation, per_m):
     """Slopes of uneven ground."""
     scale = np.float32(per_m)
+    corners(s, n, elevation)
     for k in range(n):
         i = np.uintp(k)
-        _, slope_x, slope_y = between(elevation, s[ROW + i], s[COLUMN + i])
-        s[SLOPE_X + i], s[SLOPE_Y + i] = slope_x * scale, slope_y * scale
+        top = s[TOP + i] + s[PART_COLUMN + i] * s[TOP_STEP + i]
+        bottom = s[LOW + i] + s[PART_COLUMN + i] * s[LOW_STEP + i]
+        s[SLOPE_X + i] = (s[TOP_STEP + i] + s[PART_ROW + i] * (s[LOW_STEP + i] - s[TOP_STEP + i])) * scale
+        s[SLOPE_Y + i] = (bottom - top) * scale
+
+
+@kernel
+def corners(s, n, grid):
+    """The grid's values around the points, apart from what is computed with them: looking up is done one by one."""
+    for k in range(n):
+        i = np.uintp(k)
+        s[PART_COLUMN + i] = s[COLUMN + i] - np.float32(np.int32(s[COLUMN + i]))
+        s[PART_ROW + i] = s[ROW + i] - np.float32(np.int32(s[ROW + i]))
+    for k in range(n):
+        i = np.uintp(k)
+        row, column = np.uint32(np.int32(s[ROW + i])), np.uint32(np.int32(s[COLUMN + i]))
+        below, right = row + np.uint32(1), column + np.uint32(1)
+        top, low = grid[row, column], grid[below, column]
+        s[TOP + i], s[TOP_STEP + i] = top, grid[row, right] - top
+        s[LOW + i], s[LOW_STEP + i] = low, grid[below, right] - low
 
 
 @inlined

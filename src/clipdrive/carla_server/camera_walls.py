@@ -1,8 +1,10 @@
-"""Kernels of the camera: walls, traced for many rays at once, a step of every ray in each round.
+"""Kernels of the camera: walls over flat ground, traced for many rays at once, a step of every ray in each round.
 
-Quantities of the rays that may meet a wall lie one after the other, ray a of them in `w[QUANTITY + a]` (float64) and
-`q[QUANTITY + a]` (int32), in the manner of `camera_kernels`: what is computed goes from one stretch into another, so
-that the compiler does several rays at once, and what is looked up, which it cannot, has loops of its own.
+The rays that are in front of a wall anywhere are copied out of their runs, with what lies behind the wall, until there
+are enough of them: ray a has its quantities in `c[QUANTITY + a]` (float32) and its pixel in `q[PIXEL + a]` (int32).
+While they are traced, what changes lies in `w[QUANTITY + k]` (float64) for the k-th that is still under way. As in
+`camera_kernels`, what is computed goes from one stretch into another, so that the compiler does several rays at once,
+and what is looked up, which it cannot, has loops of its own; loops that sort have no branches to be guessed wrong.
 """
 
 from __future__ import annotations
@@ -11,17 +13,8 @@ import math
 
 import numpy as np
 
-from clipdrive.carla_server.camera_kernels import (
-    DEPTH,
-    DX,
-    DY,
-    EDGE,
-    FROM,
-    RUN,
-    UNTIL,
-    WALL,
-    WALLED,
-)
+from clipdrive.carla_server import camera_kernels as rays
+from clipdrive.carla_server.camera_kernels import RUN
 from clipdrive.carla_server.ground import BEYOND_WALL_M, FAR_CELL_M
 from clipdrive.carla_server.raster import kernel
 
@@ -29,83 +22,137 @@ TRACE_STEPS = 64
 STRIDE = 3.0  # longest step towards a wall, in units of its distance; a step through it shows by the sign
 FINE_UNTIL_M = 0.01 - BEYOND_WALL_M  # behind the wall by more than this, only the coarse grid knows the distance
 
-(AT, END, ALONG_X, ALONG_Y, LEVEL, FREE, FREE_END, STEP, NEXT, AFTER, MET, POINT_X, POINT_Y, PART_X, PART_Y,
- TOP_LEFT, TOP_RIGHT, LOW_LEFT, LOW_RIGHT) = (np.uintp(RUN * k) for k in range(19))  # in w  # fmt: skip
-WIDE_SIZE = 19 * RUN
-(RAY, COLUMN, ROW) = (np.uintp(RUN * k) for k in range(3))  # in q
-WHOLE_SIZE = 3 * RUN
+ROOM = 2048  # rays at a time, those of an image of 84 x 84 pixels nearly always
+FULL = ROOM - RUN  # with more than this there may be no room for another run
+APART = ROOM + 16  # stretches begin a cache line further each, or all would fall into the same few places of the cache
+# In c: of all rays, then of those under way. WALL is the depth of the wall, BLUE and so on the colour behind it.
+(DX, DY, DZ, DEPTH, EDGE, FROM, UNTIL, BLUE, GREEN, RED, WALL,
+ END, ALONG_X, ALONG_Y, TOP, TOP_STEP, LOW, LOW_STEP) = (np.uintp(APART * k) for k in range(18))  # fmt: skip
+SINGLE_SIZE = 18 * APART
+(AT, FREE, FREE_END, STEP, NEXT, AFTER, MET, POINT_X, POINT_Y, PART_X, PART_Y) = (
+    np.uintp(APART * k) for k in range(11)
+)  # in w
+DOUBLE_SIZE = 11 * APART
+(PIXEL, RAY, COLUMN, ROW, HIT, GOES_ON, IS_MET) = (np.uintp(rays.WHOLE_SIZE + APART * k) for k in range(7))  # in q
+WHOLE_SIZE = rays.WHOLE_SIZE + 7 * APART  # after what the runs keep there
+
+_0 = np.float32(0.0)
 
 
 @kernel
-def meet_walls(s, w, q, n, x, y, focal, edge, far, place):
-    """Depths at which rays over flat ground meet a wall before the ground; how many do, their numbers in WALLED."""
-    m = take_rays(s, w, q, n)
-    if m == 0:
-        return 0
-    free_at_end(s, w, q, m, x, y, edge, far, place)
-    for k in range(m):
-        a = np.uintp(k)
-        i = np.uintp(q[RAY + a])
-        w[POINT_X + a] = x + s[FROM + i] * s[DX + i]  # products of float32
-        w[POINT_Y + a] = y + s[FROM + i] * s[DY + i]
-    clearances(w, q, m, edge, far, place)
-    for k in range(m):
-        a = np.uintp(k)
-        w[FREE + a] = w[AFTER + a]
-        w[STEP + a] = abs(w[AFTER + a]) / w[LEVEL + a]
-        w[NEXT + a] = w[AT + a]
+def take_rays(s, n, start, c, q, taken):
+    """Add the run's rays that are in front of a wall anywhere to the `taken` ones; how many these are then."""
+    some = np.int32(0)
+    for k in range(n):  # counted first: most runs have none, and counting is quick
+        i = np.uintp(k)
+        some += np.int32(s[rays.FROM + i] < s[rays.UNTIL + i])
+    if some == 0:
+        return taken
     some = 0
-    for turn in range(TRACE_STEPS + 1):
-        m, some = sort_rays(s, w, q, m, some, turn == 0)
-        if m == 0 or turn == TRACE_STEPS:
+    for k in range(n):
+        i = np.uintp(k)
+        q[RAY + np.uintp(some)] = k
+        some += s[rays.FROM + i] < s[rays.UNTIL + i]
+    for k in range(some):
+        i, a = np.uintp(q[RAY + np.uintp(k)]), np.uintp(taken + k)
+        copy_ray(s, i, start, c, q, a)
+        c[FROM + a], c[UNTIL + a] = s[rays.FROM + i], s[rays.UNTIL + i]
+        c[DEPTH + a], c[EDGE + a] = s[rays.DEPTH + i], s[rays.EDGE + i]
+    return taken + some
+
+
+@kernel
+def take_met(s, walled, start, c, q, taken):
+    """Add the `walled` rays of a run whose walls are known already, those in WALLED, to the `taken` ones."""
+    for k in range(walled):
+        i, a = np.uintp(s[rays.WALLED + np.uintp(k)]), np.uintp(taken + k)
+        copy_ray(s, i, start, c, q, a)
+        c[WALL + a] = s[rays.WALL + i]
+        q[HIT + a] = taken + k
+    return taken + walled
+
+
+@kernel
+def copy_ray(s, i, start, c, q, a):
+    """Copy what colouring a wall needs of pixel i of the run."""
+    q[PIXEL + a] = start + i
+    c[DX + a], c[DY + a], c[DZ + a] = s[rays.DX + i], s[rays.DY + i], s[rays.DZ + i]
+    c[BLUE + a], c[GREEN + a], c[RED + a] = s[rays.BLUE + i], s[rays.GREEN + i], s[rays.RED + i]
+
+
+@kernel
+def meet_walls(c, w, q, taken, x, y, focal, edge, far, place):
+    """Depths at which the rays meet a wall before the ground, in WALL; how many do, their numbers in HIT."""
+    free_at_end(c, w, q, taken, x, y, edge, far, place)
+    m = begin(c, w, q, taken, x, y, edge, far, place)
+    some = 0
+    for _ in range(TRACE_STEPS):
+        if m == 0:
             break
-        step_on(w, m, x, y, focal)
-        clearances(w, q, m, edge, far, place)
-        judge(w, m)
+        step_on(c, w, m, x, y, focal)
+        clearances(c, w, q, m, edge, far, place)
+        judge(c, w, q, m)
+        m, some = sort_rays(c, w, q, m, some)
     return some
 
 
 @kernel
-def take_rays(s, w, q, n):
-    """The rays that are in front of a wall anywhere; how many."""
-    m = np.int32(0)
-    for k in range(n):  # counted first: most runs have none, and counting is quick
-        i = np.uintp(k)
-        m += np.int32(s[FROM + i] < s[UNTIL + i])
-    if m == 0:
-        return 0
-    m = 0
-    for k in range(n):
-        i = np.uintp(k)
-        q[RAY + np.uintp(m)] = k
-        m += s[FROM + i] < s[UNTIL + i]
-    for k in range(m):
+def free_at_end(c, w, q, taken, x, y, edge, far, place):
+    """The clearance at the rays' ends; on the ground it is known already."""
+    verge, m = place[5], 0
+    for k in range(taken):
         a = np.uintp(k)
-        i = np.uintp(q[RAY + a])
-        w[AT + a], w[END + a] = s[FROM + i], s[UNTIL + i]
-        w[ALONG_X + a], w[ALONG_Y + a] = s[DX + i], s[DY + i]
-        w[LEVEL + a] = math.sqrt(s[DX + i] * s[DX + i] + s[DY + i] * s[DY + i]) + 1e-9
+        w[FREE_END + a] = c[EDGE + a] + verge
+    for k in range(taken):
+        a = np.uintp(k)
+        q[RAY + np.uintp(m)] = k
+        m += c[UNTIL + a] < c[DEPTH + a]
+    if m == 0:
+        return
+    for k in range(m):
+        b = np.uintp(k)
+        a = np.uintp(q[RAY + b])
+        w[POINT_X + b] = x + c[UNTIL + a] * c[DX + a]  # products of float32
+        w[POINT_Y + b] = y + c[UNTIL + a] * c[DY + a]
+    clearances(c, w, q, m, edge, far, place)
+    for k in range(m):
+        b = np.uintp(k)
+        w[FREE_END + np.uintp(q[RAY + b])] = w[AFTER + b]
+
+
+@kernel
+def begin(c, w, q, taken, x, y, edge, far, place):
+    """Put the rays where they may meet a wall first; how many are not free all the way from there."""
+    for k in range(taken):
+        a = np.uintp(k)
+        w[POINT_X + a] = x + c[FROM + a] * c[DX + a]  # products of float32
+        w[POINT_Y + a] = y + c[FROM + a] * c[DY + a]
+    clearances(c, w, q, taken, edge, far, place)
+    for k in range(taken):
+        a = np.uintp(k)
+        after, free_end = w[AFTER + a], w[FREE_END + a]
+        level = math.sqrt(c[DX + a] * c[DX + a] + c[DY + a] * c[DY + a]) + 1e-9
+        q[GOES_ON + a] = not_free(after, free_end, (np.float64(c[UNTIL + a]) - c[FROM + a]) * level)
+        w[STEP + a] = abs(after) / level
+    m = 0
+    for k in range(taken):
+        a, b = np.uintp(k), np.uintp(m)
+        q[RAY + b] = k
+        w[AT + b], c[END + b] = c[FROM + a], c[UNTIL + a]
+        w[FREE + b], w[FREE_END + b], w[STEP + b] = w[AFTER + a], w[FREE_END + a], w[STEP + a]
+        c[ALONG_X + b], c[ALONG_Y + b] = c[DX + a], c[DY + a]
+        m += q[GOES_ON + a]
     return m
 
 
 @kernel
-def free_at_end(s, w, q, m, x, y, edge, far, place):
-    """The clearance at the rays' ends; on the ground it is known already."""
-    for k in range(m):
-        a = np.uintp(k)
-        i = np.uintp(q[RAY + a])
-        w[POINT_X + a] = x + s[UNTIL + i] * s[DX + i]
-        w[POINT_Y + a] = y + s[UNTIL + i] * s[DY + i]
-    clearances(w, q, m, edge, far, place)
-    verge = place[5]
-    for k in range(m):
-        a = np.uintp(k)
-        i = np.uintp(q[RAY + a])
-        w[FREE_END + a] = w[AFTER + a] if w[END + a] < s[DEPTH + i] else s[EDGE + i] + verge
+def not_free(free, free_end, way):
+    """Whether there may be a wall between two points, `way` from each other, of those clearances."""
+    return np.int32(not (free * free_end > 0.0 and way <= abs(free) + abs(free_end)))
 
 
 @kernel
-def clearances(w, q, m, edge, far, place):
+def clearances(c, w, q, m, edge, far, place):
     """AFTER = distance of the points to the nearest wall, or less than it, negative behind the wall."""
     _, x0, y0, per_m, _, verge, _, _ = place
     columns, rows = edge.shape[1] - 1.001, edge.shape[0] - 1.001
@@ -121,13 +168,13 @@ def clearances(w, q, m, edge, far, place):
         i, j = np.uint32(q[COLUMN + a]), np.uint32(q[ROW + a])
         right, below = i + np.uint32(1), j + np.uint32(1)
         top, low = edge[j, i], edge[below, i]
-        w[TOP_LEFT + a], w[TOP_RIGHT + a] = top, edge[j, right] - top
-        w[LOW_LEFT + a], w[LOW_RIGHT + a] = low, edge[below, right] - low
+        c[TOP + a], c[TOP_STEP + a] = top, edge[j, right] - top
+        c[LOW + a], c[LOW_STEP + a] = low, edge[below, right] - low
     lowest = 0.0
     for k in range(m):
         a = np.uintp(k)
-        top = w[TOP_LEFT + a] + w[PART_X + a] * w[TOP_RIGHT + a]
-        bottom = w[LOW_LEFT + a] + w[PART_X + a] * w[LOW_RIGHT + a]
+        top = c[TOP + a] + w[PART_X + a] * c[TOP_STEP + a]
+        bottom = c[LOW + a] + w[PART_X + a] * c[LOW_STEP + a]
         free = top + w[PART_Y + a] * (bottom - top) + verge
         w[AFTER + a] = free
         lowest = min(lowest, free)
@@ -142,59 +189,55 @@ def clearances(w, q, m, edge, far, place):
 
 
 @kernel
-def step_on(w, m, x, y, focal):
-    """The rays' next points, at most at their ends."""
+def step_on(c, w, m, x, y, focal):
+    """The rays' next points."""
     for k in range(m):
         a = np.uintp(k)
         t = w[AT + a]
         t_next = t + max(w[STEP + a], 0.02 + 0.1 * t / focal)
         w[NEXT + a] = t_next
-        w[POINT_X + a] = x + t_next * w[ALONG_X + a]
-        w[POINT_Y + a] = y + t_next * w[ALONG_Y + a]
+        w[POINT_X + a] = x + t_next * c[ALONG_X + a]
+        w[POINT_Y + a] = y + t_next * c[ALONG_Y + a]
 
 
 @kernel
-def judge(w, m):
-    """What the rays have found at their next points: the depth of a wall in between, and how far to go from there.
+def judge(c, w, q, m):
+    """What the rays have found at their next points, at most at their ends: whether there is a wall in between, at
+    which depth, whether there may be one beyond, and how far to go from there.
 
     Walls are nearly straight, so the distance falls evenly: go to where it would be 0, within reason.
     """
     for k in range(m):
         a = np.uintp(k)
-        t, t_end, t_next, free = w[AT + a], w[END + a], w[NEXT + a], w[FREE + a]
+        t, t_end, t_next, free = w[AT + a], np.float64(c[END + a]), w[NEXT + a], w[FREE + a]
         inside = t_next < t_end
         after, free_end = w[AFTER + a], w[FREE_END + a]
         after = after if inside else free_end
         t_next = t_next if inside else t_end
         w[MET + a] = t + (t_next - t) * free / (free - after)
-        step, closer = abs(after) / w[LEVEL + a], abs(free) - abs(after)
+        level = math.sqrt(c[ALONG_X + a] * c[ALONG_X + a] + c[ALONG_Y + a] * c[ALONG_Y + a]) + 1e-9
+        step, closer = abs(after) / level, abs(free) - abs(after)
         longer = min(max(1.02 * abs(after) * (t_next - t) / closer, step), STRIDE * step)
         w[STEP + a] = longer if closer > 0.0 else step
         w[NEXT + a], w[AFTER + a] = t_next, after
+        met = np.int32(after * free <= 0.0)
+        q[IS_MET + a] = met
+        q[GOES_ON + a] = (np.int32(1) - met) & np.int32(inside) & not_free(after, free_end, (t_end - t_next) * level)
 
 
 @kernel
-def sort_rays(s, w, q, m, some, first):
-    """Set down the rays that have met a wall, forget those that cannot any more, close ranks; how many go on."""
+def sort_rays(c, w, q, m, some):
+    """Set down the rays that have met a wall, close the ranks of those that go on; how many of both."""
     kept = 0
     for k in range(m):
         a, b = np.uintp(k), np.uintp(kept)
-        t_next, t_end, after, free_end = w[NEXT + a], w[END + a], w[AFTER + a], w[FREE_END + a]
-        if not first:
-            if after * w[FREE + a] <= 0.0:
-                ray = q[RAY + a]
-                s[WALL + np.uintp(ray)] = w[MET + a]
-                s[WALLED + np.uintp(some)] = ray
-                some += 1
-                continue
-            if t_next >= t_end:
-                continue
-        # Free all around this point and the end: nothing left in between.
-        if after * free_end > 0.0 and (t_end - t_next) * w[LEVEL + a] <= abs(after) + abs(free_end):
-            continue
-        q[RAY + b] = q[RAY + a]
-        w[AT + b], w[END + b], w[FREE + b], w[FREE_END + b] = t_next, t_end, after, free_end
-        w[ALONG_X + b], w[ALONG_Y + b] = w[ALONG_X + a], w[ALONG_Y + a]
-        w[LEVEL + b], w[STEP + b] = w[LEVEL + a], w[STEP + a]
-        kept += 1
+        ray = q[RAY + a]
+        c[WALL + np.uintp(ray)] = w[MET + a]
+        q[HIT + np.uintp(some)] = ray
+        some += q[IS_MET + a]
+        q[RAY + b] = ray
+        w[AT + b], w[FREE + b], w[FREE_END + b] = w[NEXT + a], w[AFTER + a], w[FREE_END + a]
+        w[STEP + b], c[END + b] = w[STEP + a], c[END + a]
+        c[ALONG_X + b], c[ALONG_Y + b] = c[ALONG_X + a], c[ALONG_Y + a]
+        kept += q[GOES_ON + a]
     return kept, some

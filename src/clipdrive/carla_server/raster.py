@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 
 _SOURCES = (
-    "raster", "ground", "materials", "camera", "camera_kernels", "camera_colours", "camera_walls", "camera_boxes",
-    "vehicle", "dynamics",
+    "raster", "ground", "materials", "camera", "camera_kernels", "camera_colours", "camera_walls", "camera_faces",
+    "camera_boxes", "vehicle", "dynamics",
 )  # fmt: skip
 
 
