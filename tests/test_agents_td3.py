@@ -152,7 +152,7 @@ def test_the_saturation_penalty_is_what_it_says():
         td3 = agent(policy_delay=1, saturation_penalty=weight)
         td3.actor.head.out.bias.data.copy_(torch.tensor([3.0, -0.5]))
         td3.actor.head.out.weight.data.zero_()
-        losses.append(float(td3.update(batch()).scalars["actor_loss"]))
+        losses.append(float(td3.update(batch(), measure_update=True).scalars["actor_loss"]))
     assert losses[1] - losses[0] == pytest.approx(0.5 * (3.0 - 1.0) ** 2, rel=1e-4)
 
 

@@ -83,11 +83,12 @@ class ClippedOptimizer:
     def step(self, loss: Tensor, measure_update: bool = False) -> dict[str, GroupNorms]:
         """Minimise `loss` (scalar) by one step; returns each group's norms, with `measure_update` each layer's too.
 
+        No parameter of others is given a gradient, whatever the loss went through.
         Raises ClippingError before any weight changes when a gradient is not finite or exceeds its limit.
         """
         groups = self.optimizer.param_groups
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward(inputs=[p for group in groups for p in group["params"]])
         self._before = _Norms(groups, self.rules)
         for number, group in enumerate(groups):
             self._clip(group, self._before.groups[number])

@@ -186,6 +186,12 @@ def _features(encoder: Encoder | None, memory: Memory | None, frames: Tensor) ->
     return memory(encoder(single).reshape(batch, -1, encoder.dense.out_features))
 
 
+def _joined(*parts: Tensor) -> Tensor:
+    """Parts (B, n) side by side, without a copy where only one has anything."""
+    held = [part for part in parts if part.shape[1] > 0]
+    return held[0] if len(held) == 1 else torch.cat(held, dim=1)
+
+
 class Head(nn.Module):
     """Inputs (B, n) -> (B, out) through one hidden layer, or two where there is no CNN, with layer norm by param."""
 
@@ -202,8 +208,8 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.first is not None:
-            x = torch.relu(self.first_norm(self.first(x)))
-        return self.out(torch.relu(self.norm(self.hidden(x))))
+            x = torch.relu_(self.first_norm(self.first(x)))
+        return self.out(torch.relu_(self.norm(self.hidden(x))))
 
 
 class Actor(nn.Module):
@@ -226,7 +232,7 @@ class Actor(nn.Module):
         return _features(self.encoder, self.memory, frames)
 
     def forward(self, features: Tensor, state: Tensor) -> Tensor:
-        return self.head(torch.cat([features, state], dim=1))
+        return self.head(_joined(features, state))
 
 
 class Critic(nn.Module):
@@ -243,13 +249,13 @@ class Critic(nn.Module):
         return _features(self.encoder, self.memory, frames)
 
     def forward(self, features: Tensor, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        x = torch.cat([features, state, action], dim=1)
+        x = _joined(features, state, action)
         q1 = self.q1(x).squeeze(1)
         return q1, q1 if self.q2 is None else self.q2(x).squeeze(1)
 
     def first(self, features: Tensor, state: Tensor, action: Tensor) -> Tensor:
         """Q1 alone (B,), which is all that the actor's loss takes."""
-        return self.q1(torch.cat([features, state, action], dim=1)).squeeze(1)
+        return self.q1(_joined(features, state, action)).squeeze(1)
 
 
 def load_weights(actor: Actor, critic: Critic, weights: Mapping[str, Mapping[str, Tensor]]) -> None:

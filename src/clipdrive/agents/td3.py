@@ -42,11 +42,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Update:
-    """What one update did: scalars by name, the norms of each group that was stepped, and the TD errors (B,)."""
+    """What one update did: scalars by name, the norms of each group that was stepped, and the TD errors (B,).
+
+    The scalars are what every update is watched by (`q1_mean`, `q_abs_max`, the actor's `saturated_share`); all of
+    them where they were asked for.
+    """
 
     scalars: dict[str, Tensor]
     norms: dict[str, GroupNorms]
-    td_errors: Tensor | None = None  # the larger |Q - y| of the critics
+    td_errors: Tensor | None = None  # the larger |Q - y| of the critics, for a batch with importance weights
 
 
 class TD3:
@@ -76,6 +80,8 @@ class TD3:
         critic_groups = named_groups(
             critic_cnn=self.critic.encoder, critic_memory=self.critic.memory, critic_head=heads
         )
+        pairs = ((self.actor_target, self.actor), (self.critic_target, self.critic))
+        self._followers = [(_weights(slow), _weights(online)) for slow, online in pairs]
         rules = rules_of(params)
         self.actor_optimizer = _clipped_adam(actor_groups, params.actor_lr, rules)
         self.critic_optimizer = _clipped_adam(critic_groups, params.critic_lr, rules)
@@ -109,7 +115,7 @@ class TD3:
     def update(self, batch: Batch, measure_update: bool = False) -> Update:
         """One update of the critics and, every `policy_delay` updates, of the actor and the targets.
 
-        Raises ClippingError, before any weight of that step changes.
+        With `measure_update` all scalars are made, and the norms of each layer. Raises ClippingError, before any weight of that step changes.
         """
         params = self.params
         if params.mirror:
@@ -122,35 +128,34 @@ class TD3:
         critic_loss = sum(_squared_error(q, target, batch.weights) for q in (q1, q2)[: self.algorithm.critics])
         norms = self.critic_optimizer.step(critic_loss, measure_update)
         self.updates += 1
-        scalars = _critic_scalars(critic_loss, q1, q2, target)
-
-        if self.gap is not None:
-            scalars["mpg_delta"] = self.gap.last.mean()
+        scalars = _watched_scalars(q1, q2)
+        if measure_update:
+            scalars |= _critic_scalars(critic_loss, q1, q2, target)
+            if self.gap is not None:
+                scalars["mpg_delta"] = self.gap.last.mean()
 
         if self.updates % self.policy_delay == 0:
             features = features.detach()  # of the critic before its step, as DrQ-v2 does: saves a pass
             actor_features = features if self.actor.encoder is None else self.actor.features(frames)
             pre_tanh = self.actor(actor_features, batch.states)
             action = torch.tanh(pre_tanh)
-            for parameter in self.critic.parameters():
-                parameter.requires_grad_(False)  # the actor's loss leaves nothing on the critic
             q = self.critic.first(features, batch.states, action)
-            for parameter in self.critic.parameters():
-                parameter.requires_grad_(True)
-            saturation = (pre_tanh.abs() - 1.0).clamp(min=0.0).square().sum(dim=1).mean()
             actor_loss = -q.mean()
             if self.algorithm.imitates:
                 actor_loss = imitation_weight(params.bc_weight, q) * actor_loss + F.mse_loss(action, batch.actions)
-            actor_loss = actor_loss + params.saturation_penalty * saturation
+            if params.saturation_penalty > 0.0:
+                excess = (pre_tanh.abs() - 1.0).clamp(min=0.0)
+                actor_loss = actor_loss + params.saturation_penalty * excess.square().sum(dim=1).mean()
             norms |= self.actor_optimizer.step(actor_loss, measure_update)
-            scalars |= {
-                "actor_loss": actor_loss.detach(),
-                "action_abs_mean": action.detach().abs().mean(),
-                "saturated_share": (action.detach().abs() > 0.99).float().mean(),
-            }
-            _move_towards(self.actor_target, self.actor, params.tau)
-            _move_towards(self.critic_target, self.critic, params.tau)
-        errors = torch.maximum((q1 - target).abs(), (q2 - target).abs()).detach()
+            size = action.detach().abs()
+            scalars["saturated_share"] = (size > 0.99).float().mean()
+            if measure_update:
+                scalars |= {"actor_loss": actor_loss.detach(), "action_abs_mean": size.mean()}
+            for slow, online in self._followers:
+                torch._foreach_lerp_(slow, online, params.tau)  # theta' <- tau theta + (1 - tau) theta'
+        errors = None
+        if batch.weights is not None:
+            errors = torch.maximum((q1 - target).abs(), (q2 - target).abs()).detach()
         return Update(scalars, norms, errors)
 
     @torch.no_grad()
@@ -222,10 +227,14 @@ def _frozen_copy(module: torch.nn.Module) -> Any:
     return copy.deepcopy(module).requires_grad_(False)
 
 
+def _weights(module: torch.nn.Module) -> list[Tensor]:
+    """The weights without autograd, in the parameters' own memory."""
+    return [parameter.detach() for parameter in module.parameters()]
+
+
 @torch.no_grad()
-def _move_towards(target: torch.nn.Module, online: torch.nn.Module, tau: float) -> None:
-    """theta' <- tau theta + (1 - tau) theta'."""
-    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
+def _watched_scalars(q1: Tensor, q2: Tensor) -> dict[str, Tensor]:
+    return {"q1_mean": q1.mean(), "q_abs_max": torch.stack((q1, q2)).abs().max()}
 
 
 @torch.no_grad()
@@ -233,13 +242,11 @@ def _critic_scalars(loss: Tensor, q1: Tensor, q2: Tensor, target: Tensor) -> dic
     error = (q1 - target).abs()
     return {
         "critic_loss": loss.detach(),
-        "q1_mean": q1.mean(),
         "q1_min": q1.min(),
         "q1_max": q1.max(),
         "q2_mean": q2.mean(),
         "q2_min": q2.min(),
         "q2_max": q2.max(),
-        "q_abs_max": torch.maximum(q1.abs().max(), q2.abs().max()),
         "q_gap_mean": (q1 - q2).abs().mean(),
         "target_mean": target.mean(),
         "target_min": target.min(),
