@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import ablation, conditions, runs
+from benchmarks import ablation, conditions, race, runs
 from ruamel.yaml import YAML
 
 from clipdrive.params import params_as_values
@@ -84,3 +84,21 @@ def test_every_weather_of_the_conditions_is_valid(weather: str, monkeypatch) -> 
     monkeypatch.chdir(ROOT)
     params = runs.params_with({"evaluate.weather": conditions.WEATHERS[weather]})
     assert (params.evaluate.weather is None) == (weather == "as trained")
+
+
+def test_the_races_follower_is_judged_by_its_quickest_clean_setting_and_a_lap_by_its_mean_time() -> None:
+    setting = {"route_completion_mean": 1.0, "clean_share": 1.0, "speed_mean_mps": 10.0, "lap_s": 90.0}
+    unclean = setting | {"clean_share": 0.5, "lap_s": 40.0}
+    rows = race.follower_rows({"a": setting, "b": setting | {"lap_s": 80.0}, "c": unclean})
+    assert [cells[0] for cells in rows] == ["a", "b", "c", "best clean b"] and rows[2][-1] == ""
+    laps = [{"clean": True, "completion": 1.0, "seconds": 50.0, "metres": 600.0}]
+    laps.append({"clean": False, "completion": 0.5, "seconds": 50.0, "metres": 400.0})
+    assert list(race._metrics(laps).values()) == [0.75, 0.5, 10.0, 50.0]
+    agent = {"route_completion_mean": 1.0, "clean_share": 1.0, "speed_mean_mps": 12.0, "driven_km": 2.4, "laps": 2}
+    assert race.agent_row("x", agent)[-2:] == ["12.00", "100.0"]
+
+
+@pytest.mark.parametrize("name", race.AGENTS)
+def test_every_agent_of_the_race_is_a_valid_change(name: str, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert runs.params_with(race.AGENTS[name]) != runs.params_with({})
