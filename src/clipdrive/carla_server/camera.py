@@ -157,7 +157,8 @@ def _draw(
     z = max(camera[2], floor + HEIGHT_MIN_M)
     camera[2] = z
     seen = len(boxes) > 0 and boxed.frame_boxes(frames, boxes, mounts, camera, axes, focal, width, height) > 0
-    surveyed = seen or kind != boxed.RGB
+    row_from, row_until = boxed.framed_rows(frames, height) if kind == boxed.RGB else (0, height)
+    survey_from, survey_until = row_from * width, row_until * width  # whose depths and tags are needed
     s[rays.SLOPE_X : rays.SLOPE_Y + rays.RUN] = 0.0
     taken = 0  # rays that walls are still to be drawn for
     for start in range(0, len(pixels), rays.RUN):
@@ -182,8 +183,8 @@ def _draw(
         else:
             colours.colour_sky(s, n, shades)
         colours.store(s, n, pixels[start:end])
-        if surveyed:
-            boxed.survey(s, n, depth[start:end], what[start:end], some > 0)
+        if end > survey_from and start < survey_until:
+            boxed.survey(s, n, depth[start:end], what[start:end])
         if wall <= 0.0:
             continue
         if flat:
@@ -194,7 +195,7 @@ def _draw(
         if taken > walls.FULL or (taken > 0 and end == len(pixels)):
             met = walls.meet_walls(c, w, q, taken, x, y, focal, edge, far, place) if flat else taken
             taken = 0
-            if surveyed:
+            if survey_from < survey_until:
                 boxed.survey_walls(c, q, met, x, y, z, elevation, place, depth, what)
             faces.colour_walls(
                 c, w, q, met, pixels, x, y, z, focal, edge, elevation, place, shades, contrasts, grain, haze

@@ -21,7 +21,7 @@ RGB, DEPTHS, TAGS, INSTANCES = range(4)  # kinds of image
 DEPTH_RANGE_M = 1000.0
 OPAQUE = np.uint32(0xFF000000)
 ROAD, WALL_TAG, TERRAIN, SKY, ROAD_LINE = (np.uint32(tag << 16) for tag in (1, 4, 10, 11, 24))  # tags in red
-_HALF = np.float32(0.5)
+_0, _HALF = np.float32(0.0), np.float32(0.5)
 
 
 @kernel
@@ -69,18 +69,25 @@ def frame_boxes(frames, boxes, mounts, camera, axes, focal, width, height):
 
 
 @kernel
-def survey(s, n, depth, what, grounded):
-    """Depth and tag of a run of pixels; `grounded` tells that any of them shows ground."""
+def framed_rows(frames, height):
+    """First row that any of `frames` (m, 4) touches, and the row after the last."""
+    top, low = height, 0
+    for frame in frames:
+        if frame[0] < frame[1] and frame[2] < frame[3]:
+            top, low = min(top, frame[2]), max(low, frame[3])
+    return top, low
+
+
+@kernel
+def survey(s, n, depth, what):
+    """Depth and tag of a run of pixels."""
     for k in range(n):
         i = np.uintp(k)
         t = s[DEPTH + i]
-        depth[k] = t
-        tag = SKY
-        if grounded and t < NEVER:
-            tag = TERRAIN
-            if s[EDGE + i] > 0.0:
-                tag = ROAD_LINE if s[LINE + i] >= _HALF else ROAD
-        what[k] = tag
+        on_road = ROAD_LINE if s[LINE + i] >= _HALF else ROAD
+        tag = on_road if s[EDGE + i] > _0 else TERRAIN
+        depth[i] = t
+        what[i] = tag if t < NEVER else SKY
 
 
 @kernel
@@ -100,25 +107,31 @@ def survey_walls(c, q, some, x, y, z, elevation, place, depth, what):
 def draw_boxes(pixels, depth, what, boxes, frames, us, vs, width, camera, axes, haze, horizon):
     """Draw the boxes of `frames` (m, 4) over what is farther away: depth, tag and colour."""
     haze_m, haze_from_m, light = haze
-    reach = haze_m * haze_m
+    reach = np.float64(haze_m) * haze_m
     for b in range(len(boxes)):
         row, frame = boxes[b], frames[b]
-        x, y, z = camera[0] - row[MIDDLE], camera[1] - row[MIDDLE + 1], camera[2] - row[MIDDLE + 2]
+        if frame[0] >= frame[1] or frame[2] >= frame[3]:
+            continue
         number = np.int64(row[ID])
         code = np.uint32((np.int64(row[TAG]) << 16) | ((number & 255) << 8) | ((number >> 8) & 255))
+        at0, ahead0, right0, up0, shade0, half0 = across(row, 0, camera, axes)
+        at1, ahead1, right1, up1, shade1, half1 = across(row, 1, camera, axes)
+        at2, ahead2, right2, up2, shade2, half2 = across(row, 2, camera, axes)
         for j in range(frame[2], frame[3]):
+            v = vs[j * width]
+            level0, level1, level2 = ahead0 + v * up0, ahead1 + v * up1, ahead2 + v * up2
             for k in range(j * width + frame[0], j * width + frame[1]):
-                dx = axes[0, 0] + us[k] * axes[0, 1] + vs[k] * axes[0, 2]
-                dy = axes[1, 0] + us[k] * axes[1, 1] + vs[k] * axes[1, 2]
-                dz = axes[2, 0] + us[k] * axes[2, 1] + vs[k] * axes[2, 2]
-                t, side = meet_box(row, x, y, z, dx, dy, dz)
-                if not NEAR_M < t < depth[k]:
+                i = np.uintp(k)
+                u = us[i]
+                to0, in0, out0 = pass_through(at0, level0 + u * right0, half0)
+                to1, in1, out1 = pass_through(at1, level1 + u * right1, half1)
+                to2, in2, out2 = pass_through(at2, level2 + u * right2, half2)
+                t, leaves = max(in0, in1, in2), min(out0, out1, out2)
+                if not (t <= leaves and NEAR_M < t < depth[i]):
                     continue
-                depth[k], what[k] = t, code
-                normal = AXES + 3 * side
-                way = 1.0 if row[normal] * dx + row[normal + 1] * dy + row[normal + 2] * dz < 0.0 else -1.0
-                bright = 0.2 * row[normal] + 0.15 * row[normal + 1] + 0.35 * row[normal + 2]
-                bright = light * (0.65 + way * bright)
+                to, shade = (to0, shade0) if t == in0 else (to1, shade1) if t == in1 else (to2, shade2)
+                depth[i], what[i] = t, code
+                bright = light * (0.65 + (shade if to < 0.0 else -shade))
                 beyond = max(t - haze_from_m, 0.0)
                 far = beyond * beyond / (beyond * beyond + reach)
                 colour = OPAQUE
@@ -126,29 +139,29 @@ def draw_boxes(pixels, depth, what, boxes, frames, us, vs, width, camera, axes, 
                     value = min(row[COLOUR + channel] * bright, 255.0)
                     value += far * (horizon[channel] - value)
                     colour |= np.uint32(np.uint32(value + 0.5) << np.uint32(8 * channel))
-                pixels[k] = colour
+                pixels[i] = colour
 
 
 @kernel
-def meet_box(row, x, y, z, dx, dy, dz):
-    """Depth at which a ray from (x, y, z), seen from the box's middle, enters the box, and through which axis' side."""
-    enters, leaves, side = -1e9, 1e9, 0
-    for axis in range(3):
-        n = AXES + 3 * axis
-        at = row[n] * x + row[n + 1] * y + row[n + 2] * z
-        to = row[n] * dx + row[n + 1] * dy + row[n + 2] * dz
-        half = row[HALF + axis]
-        if abs(to) < 1e-12:
-            if abs(at) > half:
-                return -1.0, 0
-            continue
-        first, second = (-half - at) / to, (half - at) / to
-        if first > second:
-            first, second = second, first
-        if first > enters:
-            enters, side = first, axis
-        leaves = min(leaves, second)
-    return (enters, side) if enters <= leaves else (-1.0, 0)
+def across(row, axis, camera, axes):
+    """Along one axis of a box: where the camera is, seen from the middle, how far a ray gets in a metre of depth,
+    (ahead, and by how much more to the right and up), what the light does to that side, and half the extent."""
+    n = AXES + 3 * axis
+    nx, ny, nz = row[n], row[n + 1], row[n + 2]
+    at = nx * (camera[0] - row[MIDDLE]) + ny * (camera[1] - row[MIDDLE + 1]) + nz * (camera[2] - row[MIDDLE + 2])
+    ahead = nx * axes[0, 0] + ny * axes[1, 0] + nz * axes[2, 0]
+    right = nx * axes[0, 1] + ny * axes[1, 1] + nz * axes[2, 1]
+    up = nx * axes[0, 2] + ny * axes[1, 2] + nz * axes[2, 2]
+    return at, ahead, right, up, 0.2 * nx + 0.15 * ny + 0.35 * nz, row[HALF + axis]
+
+
+@kernel
+def pass_through(at, to, half):
+    """Depths at which a ray that begins `at` and gets `to` further in each metre enters and leaves -half .. half."""
+    to = to if abs(to) > 1e-12 else 1e-12
+    inverse = 1.0 / to
+    middle, reach = -at * inverse, abs(half * inverse)
+    return to, middle - reach, middle + reach
 
 
 @kernel

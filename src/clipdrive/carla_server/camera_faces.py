@@ -28,6 +28,7 @@ from clipdrive.carla_server.camera_walls import (
     TOP,
     TOP_STEP,
     WALL,
+    whole,
 )
 from clipdrive.carla_server.raster import bilinear, kernel
 
@@ -60,7 +61,7 @@ def colour_walls(c, w, q, some, pixels, x, y, z, focal, edge, elevation, place, 
         c[BLUE_BEHIND + b], c[GREEN_BEHIND + b], c[RED_BEHIND + b] = c[BLUE + a], c[GREEN + a], c[RED + a]
     rough = contrasts[2]
     wall, horizon = colours[m.WALL], colours[m.HORIZON]
-    for k in range(some):
+    for k in range(whole(some)):
         b = np.uintp(k)
         light, far, cover = w[LIGHT + b], c[FAR + b], w[COVER + b]
         speckle = c[SPECKLE + b] * rough * w[CLOSE + b]
@@ -79,7 +80,7 @@ def find_faces(c, w, q, some, x, y, edge, elevation, place):
     """Where on the grid the walls stand, what the grid holds there, and how high the ground is."""
     flat, x0, y0, per_m, base_z, _, _, _ = place
     rows, columns = edge.shape[0] - 1.01, edge.shape[1] - 1.01
-    for k in range(some):
+    for k in range(whole(some)):
         b = np.uintp(k)
         px, py = x + c[DEPTH + b] * c[ALONG_X + b], y + c[DEPTH + b] * c[ALONG_Y + b]
         row = np.float32(min(max((py - y0) * per_m, 0.0), rows))
@@ -105,7 +106,7 @@ def light_faces(c, w, q, some, z, focal, place, haze):
     """How much of the pixel a wall covers, its light, its haze, and which grain it has."""
     _, _, _, per_m, _, _, wall, _ = place
     haze_m, haze_from_m, _ = haze
-    for k in range(some):
+    for k in range(whole(some)):
         b = np.uintp(k)
         t, dx, dy = c[DEPTH + b], c[ALONG_X + b], c[ALONG_Y + b]
         top = c[TOP + b] + c[PART_COLUMN + b] * c[TOP_STEP + b]

@@ -100,7 +100,7 @@ def meet_walls(c, w, q, taken, x, y, focal, edge, far, place):
 def free_at_end(c, w, q, taken, x, y, edge, far, place):
     """The clearance at the rays' ends; on the ground it is known already."""
     verge, m = place[5], 0
-    for k in range(taken):
+    for k in range(whole(taken)):
         a = np.uintp(k)
         w[FREE_END + a] = c[EDGE + a] + verge
     for k in range(taken):
@@ -123,12 +123,12 @@ def free_at_end(c, w, q, taken, x, y, edge, far, place):
 @kernel
 def begin(c, w, q, taken, x, y, edge, far, place):
     """Put the rays where they may meet a wall first; how many are not free all the way from there."""
-    for k in range(taken):
+    for k in range(whole(taken)):
         a = np.uintp(k)
         w[POINT_X + a] = x + c[FROM + a] * c[DX + a]  # products of float32
         w[POINT_Y + a] = y + c[FROM + a] * c[DY + a]
     clearances(c, w, q, taken, edge, far, place)
-    for k in range(taken):
+    for k in range(whole(taken)):
         a = np.uintp(k)
         after, free_end = w[AFTER + a], w[FREE_END + a]
         level = math.sqrt(c[DX + a] * c[DX + a] + c[DY + a] * c[DY + a]) + 1e-9
@@ -146,6 +146,12 @@ def begin(c, w, q, taken, x, y, edge, far, place):
 
 
 @kernel
+def whole(m):
+    """`m` rounded up to what the compiler does at a time; what is computed of the rays beyond is not used."""
+    return (m + 31) & -32
+
+
+@kernel
 def not_free(free, free_end, way):
     """Whether there may be a wall between two points, `way` from each other, of those clearances."""
     return np.int32(not (free * free_end > 0.0 and way <= abs(free) + abs(free_end)))
@@ -156,7 +162,7 @@ def clearances(c, w, q, m, edge, far, place):
     """AFTER = distance of the points to the nearest wall, or less than it, negative behind the wall."""
     _, x0, y0, per_m, _, verge, _, _ = place
     columns, rows = edge.shape[1] - 1.001, edge.shape[0] - 1.001
-    for k in range(m):
+    for k in range(whole(m)):
         a = np.uintp(k)
         u = min(max((w[POINT_X + a] - x0) * per_m, 0.0), columns)
         v = min(max((w[POINT_Y + a] - y0) * per_m, 0.0), rows)
@@ -170,15 +176,15 @@ def clearances(c, w, q, m, edge, far, place):
         top, low = edge[j, i], edge[below, i]
         c[TOP + a], c[TOP_STEP + a] = top, edge[j, right] - top
         c[LOW + a], c[LOW_STEP + a] = low, edge[below, right] - low
-    lowest = 0.0
-    for k in range(m):
+    behind = np.int32(0)
+    for k in range(whole(m)):
         a = np.uintp(k)
         top = c[TOP + a] + w[PART_X + a] * c[TOP_STEP + a]
         bottom = c[LOW + a] + w[PART_X + a] * c[LOW_STEP + a]
         free = top + w[PART_Y + a] * (bottom - top) + verge
         w[AFTER + a] = free
-        lowest = min(lowest, free)
-    if lowest >= FINE_UNTIL_M:
+        behind += np.int32(free < FINE_UNTIL_M)
+    if behind == 0:
         return
     for k in range(m):
         a = np.uintp(k)
@@ -191,7 +197,7 @@ def clearances(c, w, q, m, edge, far, place):
 @kernel
 def step_on(c, w, m, x, y, focal):
     """The rays' next points."""
-    for k in range(m):
+    for k in range(whole(m)):
         a = np.uintp(k)
         t = w[AT + a]
         t_next = t + max(w[STEP + a], 0.02 + 0.1 * t / focal)
@@ -207,7 +213,7 @@ def judge(c, w, q, m):
 
     Walls are nearly straight, so the distance falls evenly: go to where it would be 0, within reason.
     """
-    for k in range(m):
+    for k in range(whole(m)):
         a = np.uintp(k)
         t, t_end, t_next, free = w[AT + a], np.float64(c[END + a]), w[NEXT + a], w[FREE + a]
         inside = t_next < t_end
