@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipdrive.params import load_params
-from clipdrive.stage import run
+from clipdrive.profile import Profile
+from clipdrive.stage import run, state_folder
 
 
 def main() -> None:
+    profile = Profile("collect")
+
     from clipdrive.experience.collect import collect
 
-    collect(load_params(), folder=Path("data/episodes"), picture=Path("data/pictures/spawns.png"))
+    collect(load_params(), folder=Path("data/episodes"), picture=Path("data/pictures/spawns.png"), profile=profile)
+    profile.finish(state_folder() / "profiles")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipdrive.params import load_params
-from clipdrive.stage import run
+from clipdrive.profile import Profile
+from clipdrive.stage import run, state_folder
 
 
 def main() -> None:
+    profile = Profile("evaluate")
+
     from clipdrive.training.evaluation import evaluate
 
-    evaluate(load_params(), agent_folder=Path("models/agent"), folder=Path("evaluation"))
+    evaluate(load_params(), agent_folder=Path("models/agent"), folder=Path("evaluation"), profile=profile)
+    profile.finish(state_folder() / "profiles")
 
 
 if __name__ == "__main__":

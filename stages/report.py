@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipdrive.params import load_params
-from clipdrive.stage import run
+from clipdrive.profile import Profile
+from clipdrive.stage import run, state_folder
 
 
 def main() -> None:
+    profile = Profile("report")
+
     from clipdrive.reporting.report import report
 
+    profile.started()
     report(
         load_params(),
         episodes_folder=Path("data/episodes"),
@@ -19,6 +23,7 @@ def main() -> None:
         evaluation_folder=Path("evaluation"),
         reports_folder=Path("reports"),
     )
+    profile.finish(state_folder() / "profiles")
 
 
 if __name__ == "__main__":

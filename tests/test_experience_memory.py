@@ -77,7 +77,7 @@ def test_rows_put_back_give_the_same_samples_also_after_a_wrap():
     saved = 0
     for steps in (10, 20, 30, 25):
         store.drive(steps, True)
-        other.put_rows(memory.rows_since(saved))
+        other.put_rows(memory.rows_between(max(saved, memory.count - memory.capacity), memory.count))
         saved = memory.count
         first = memory.sample(32, np.random.default_rng(steps))
         second = other.sample(32, np.random.default_rng(steps))

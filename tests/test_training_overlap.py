@@ -35,13 +35,15 @@ class SmallWorld:
     """An environment whose frames tell episode, step and last action; `waits` is called in each step."""
 
     def __init__(self, waits=lambda: None, fault_at=None):
-        self.waits, self.fault_at = waits, fault_at  # (episode, step), once
-        self.restarts, self.closed, self.inside, self.threads = 0, False, False, set()
+        self.waits, self.fault_at = waits, fault_at  # (episode, step or "reset"), once
+        self.restarts, self.closed, self.inside, self.threads, self.resets = 0, False, False, set(), []
 
     def reset(self, options):
         self.episode, self.steps, self.action = options["episode"], 0, np.zeros(2, np.float32)
+        self.resets.append((self.episode, threading.current_thread().name))
         if self.fault_at == "always":
             raise ServerLost("the server is lost", self.restarts)
+        self._fail_at((self.episode, "reset"))
         return self._seen(), self._info(None)
 
     def step(self, action):
@@ -49,12 +51,15 @@ class SmallWorld:
         self.inside = True
         self.waits()
         self.inside = False
-        if self.fault_at == (self.episode, self.steps):
-            self.fault_at, self.restarts = None, self.restarts + 1
-            raise ServerFault("the server fell silent")
+        self._fail_at((self.episode, self.steps))
         self.action, self.steps = action, self.steps + 1
         ending = "off_road" if self.steps == EPISODE_STEPS else None
         return self._seen(), float(action.sum()), ending is not None, False, self._info(ending)
+
+    def _fail_at(self, place):
+        if self.fault_at == place:
+            self.fault_at, self.restarts = None, self.restarts + 1
+            raise ServerFault("the server fell silent")
 
     def _seen(self):
         frames = np.random.default_rng([self.episode, self.steps]).integers(0, 256, (3, 36, 36), dtype=np.uint8)
@@ -125,6 +130,14 @@ def test_a_fault_on_the_thread_costs_the_rest_of_its_episode_alone(run):
 def test_a_fault_in_the_first_step_begins_the_episode_again(run):
     rows = rows_of(run("out", SmallWorld(fault_at=(1, 0))))
     assert [row["episode"] for row in rows[:3]] == ["0", "1", "2"] and rows[1]["steps"] == "7"
+
+
+def test_the_next_episode_is_begun_ahead_and_after_a_fault_by_the_main_thread(run):
+    world, sound = SmallWorld(fault_at=(3, "reset")), SmallWorld()
+    assert rows_of(run("out", world)) == rows_of(run("sound", sound))
+    main = threading.main_thread().name
+    assert sound.resets == [(0, main)] + [(episode, "pilot_0") for episode in range(1, 9)]
+    assert world.resets == sound.resets[:4] + [(3, main)] + sound.resets[4:]
 
 
 def test_a_lost_server_leaves_a_checkpoint(run, tmp_path):

@@ -11,9 +11,10 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 START, OTHER = "start", "other"
 
@@ -43,6 +44,18 @@ class Profile:
         """The first real work begins here."""
         self._turn_to(OTHER)
 
+    def time_calls(self, name: str, owner: Any, *methods: str) -> None:
+        """From now on, time in these methods of `owner` is `name`'s."""
+        for method in methods:
+            setattr(owner, method, self._timed(name, getattr(owner, method)))
+
+    def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **named: Any) -> Any:
+            with self.part(name):
+                return call(*arguments, **named)
+
+        return timed
+
     def taken(self) -> dict[str, float]:
         """The seconds of each part since the last call, for a worker's answer to its parent."""
         self._turn_to(self._part)
@@ -68,7 +81,7 @@ class Profile:
         (folder / f"{self.stage}.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         print(self._text(values), file=sys.stderr, flush=True)
 
-    def _text(self, values: Mapping[str, object]) -> str:
+    def _text(self, values: Mapping[str, Any]) -> str:
         memory = " + ".join(f"{mb:.0f} MB ({what})" for what, mb in values["memory_mb"].items())
         lines = [f"{self.stage}: {values['wall_s']:.1f} s, start {self.seconds[START]:.1f} s; {_shares(self.seconds)}"]
         if self.workers:

@@ -38,15 +38,17 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int | None = None) -> None:
     """Have Linux send SIGTERM to this process when the thread that started it ends; elsewhere do nothing.
+
+    `parent` is its process id, where it is known; at once, where that is no longer ours.
 
     DVC runs a stage by `$SHELL -c "exec python ..."`: the shell becomes the stage, and the parent is dvc itself.
     SIGTERM and not SIGINT: a job in the background of a script is born deaf to SIGINT.
     """
     if sys.platform != "linux":
         return
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:  # it died while we were asking
         os.kill(os.getpid(), signal.SIGTERM)

@@ -17,9 +17,9 @@ from clipdrive.driving.environment import DriveEnv
 from clipdrive.driving.spawn import COLLECT
 from clipdrive.experience.collect_task import collect_task
 from clipdrive.experience.episodes import record_episode, write_episode
-from clipdrive.experience.picture import draw_spawns
-from clipdrive.experience.workers import Faults, run_tasks
+from clipdrive.experience.workers import Faults, run_tasks, worker_profile
 from clipdrive.params import DRIVE, Params
+from clipdrive.profile import Profile
 from clipdrive.progress import Progress
 from clipdrive.simulator.announcing import announce_servers
 from clipdrive.simulator.supervisor import until_done
@@ -28,11 +28,13 @@ _env: DriveEnv | None = None  # of this worker process
 _params: Params | None = None
 
 
-def collect(params: Params, folder: Path, picture: Path) -> dict[str, Any]:
+def collect(params: Params, folder: Path, picture: Path, profile: Profile | None = None) -> dict[str, Any]:
     """Drive `collect.episodes` episodes into `folder`, draw the map `picture`; returns the metrics (written too).
 
     The folder appears when it is complete: a run that fails leaves nothing at its place. A Gymnasium task has no map.
     """
+    profile = profile or Profile("collect")
+    profile.started()
     picture.parent.mkdir(parents=True, exist_ok=True)
     if params.task != DRIVE:
         return collect_task(params, folder)
@@ -49,20 +51,29 @@ def collect(params: Params, folder: Path, picture: Path) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     faults = Faults()
     try:
-        for block, restarts in run_tasks(_drive_block, blocks, _start, params, servers=servers, faults=faults):
-            rows += block
-            faults.restarts += restarts
-            progress.advance(len(block))
+        with profile.part("wait for the workers"):
+            run = run_tasks(_drive_block, blocks, _start, params, servers=servers, faults=faults, profile=profile)
+            for block, restarts in run:
+                rows += block
+                faults.restarts += restarts
+                progress.advance(len(block))
     finally:
         progress.close()
     rows.sort(key=lambda row: row["index"])
     metrics = _metrics(rows, params) | {"faults": faults.values()}
     for name, content in (("manifest.json", rows), ("metrics.json", metrics)):
         (part / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    draw_spawns(picture, rows, _maps(rows, params))
+    with profile.part("picture"):
+        _draw(picture, rows, params)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     return metrics
+
+
+def _draw(picture: Path, rows: list[dict[str, Any]], params: Params) -> None:
+    from clipdrive.experience.picture import draw_spawns  # only here: the workers need no matplotlib
+
+    draw_spawns(picture, rows, _maps(rows, params))
 
 
 def _maps(rows: list[dict[str, Any]], params: Params) -> dict[str, np.ndarray]:
@@ -75,6 +86,7 @@ def _start(worker: int, params: Params) -> Callable[[], None]:
     global _env, _params
     _params = params
     _env = DriveEnv(params, tracks="training", stream=COLLECT, worker=worker)
+    worker_profile().time_calls("simulate", _env, "reset", "step")
     return _env.close
 
 
@@ -89,9 +101,11 @@ def _drive(index: int, folder: Path) -> dict[str, Any]:
     observation, start = _env.reset(options={"episode": index})
     rng = np.random.default_rng([_params.seed, COLLECT, index, 1])
     driver = driver_for(_params, index, _env, rng)
-    episode, info = record_episode(_env, driver, observation, start, _params.camera.stack)
+    with worker_profile().part("act"):
+        episode, info = record_episode(_env, driver, observation, start, _params.camera.stack)
     name = f"episode_{index:05d}.npz"
-    checksum = write_episode(folder / name, episode)
+    with worker_profile().part("write"):
+        checksum = write_episode(folder / name, episode)
     return {
         "index": index,
         "file": name,

@@ -100,14 +100,13 @@ class ReplayMemory:
             next_states=self.states[after],
         )
 
-    def rows_since(self, start: int) -> dict[str, np.ndarray]:
-        """The rows from number `start` (or the oldest kept) to the newest, for a checkpoint."""
-        start = max(start, self.count - self.capacity)
-        where = np.arange(start, self.count) % self.capacity
+    def rows_between(self, start: int, end: int) -> dict[str, np.ndarray]:
+        """Copies of the rows of numbers `start` to `end` - 1, which are kept, for a checkpoint."""
+        where = np.arange(start, end) % self.capacity
         return {"start": np.array(start)} | {name: getattr(self, name)[where] for name in ROW_ARRAYS}
 
     def put_rows(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Write back what `rows_since` gave, in the same order."""
+        """Write back what `rows_between` gave, in the same order."""
         start, length = int(rows["start"]), len(rows["rewards"])
         where = np.arange(start, start + length) % self.capacity
         for name in ROW_ARRAYS:

@@ -5,7 +5,7 @@ A worker whose server is lost for good, or that crashed, gives its task back to 
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import multiprocessing
 import os
 import signal
@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from clipdrive.profile import Profile
 from clipdrive.simulator.errors import ServerLost
+from clipdrive.stage import end_with_parent
 
-PR_SET_PDEATHSIG = 1
 TERMINATED = 128 + signal.SIGTERM
 LEAVE_WITHIN_S = 10.0
 CRASHES_MAX = 3  # of workers, in a run
@@ -55,12 +56,14 @@ def run_tasks(
     *shared: Any,
     servers: int | None = None,
     faults: Faults | None = None,
+    profile: Profile | None = None,
 ) -> Iterator[Any]:
     """Yield `function(*task)` of every task, in the order in which they end.
 
     `start(number, *shared)` runs once in each worker before its first task, and returns what to call at the worker's
-    end. A worker's error is raised here; but the task of one that lost its server goes to the others while there are
-    any, and one that crashed is replaced. However this ends, no worker is left; they also end with their parent.
+    end. The workers' times are added to `profile`. A worker's error is raised here; but the task of one that lost its
+    server goes to the others while there are any, and one that crashed is replaced. However this ends, no worker is
+    left; they also end with their parent.
     """
     crew = _Crew(function, start, shared)
     faults = faults or Faults()
@@ -78,13 +81,15 @@ def run_tasks(
             for connection in wait(list(running)):
                 task = running.pop(connection)
                 try:
-                    result = _result(connection)
+                    result, seconds = _result(connection)
                 except (ServerLost, _Crashed) as failure:
                     left.appendleft(task)
                     crew.dismiss(connection)
                     _count(failure, faults, crew)
                     continue
                 crew.idle.append(connection)
+                if profile is not None:
+                    profile.add_worker(seconds)
                 yield result
         done = True
     finally:
@@ -143,7 +148,8 @@ def _count(failure: WorkerError | ServerLost, faults: Faults, crew: _Crew) -> No
     crew.hire()
 
 
-def _result(connection: Connection) -> Any:
+def _result(connection: Connection) -> tuple[Any, dict[str, float]]:
+    """A task's result, and the seconds of the worker since the one before, by part."""
     try:
         error, value = connection.recv()
     except (EOFError, ConnectionError) as broken:
@@ -165,6 +171,12 @@ def _end(workers: dict[Connection, multiprocessing.process.BaseProcess], politel
             process.join()
 
 
+@functools.cache
+def worker_profile() -> Profile:
+    """Where the time of this worker process goes."""
+    return Profile("worker")
+
+
 def _work(
     parent: int, connection: Connection, function: Callable[..., Any], start: Callable, number: int, shared: tuple
 ) -> None:
@@ -178,15 +190,17 @@ def _work(
             os._exit(TERMINATED)
 
     signal.signal(signal.SIGTERM, leave)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        leave()
+    end_with_parent(parent)
+    profile = worker_profile()
     try:
         task = connection.recv()
         close = start(number, *shared)
+        profile.started()
         while True:
-            connection.send((None, function(*task)))
-            task = connection.recv()
+            result = function(*task)
+            connection.send((None, (result, profile.taken())))
+            with profile.part("wait"):
+                task = connection.recv()
     except EOFError:  # no task is left
         pass
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it

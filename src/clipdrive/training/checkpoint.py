@@ -20,6 +20,8 @@ import torch
 from clipdrive.experience.memory import ReplayMemory
 from clipdrive.stage import state_folder
 
+SEGMENT_ROWS = 20_000  # written, and read, at once: 140 MB of gray frames of 84x84
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint on disk cannot be used."""
@@ -70,12 +72,12 @@ class CheckpointFolder:
         The memory must stand at an episode's end: a row that waits for its step is not written again.
         """
         segments = list(self._segments)
-        if memory.count > self._rows:
-            rows = memory.rows_since(self._rows)
-            name = f"rows_{int(rows['start']):010d}.npz"
-            _write_whole(self.folder / name, lambda file: np.savez(file, **rows))
-            segments.append(name)
         oldest = memory.count - memory.capacity
+        for start in range(max(self._rows, oldest), memory.count, SEGMENT_ROWS):
+            rows = memory.rows_between(start, min(start + SEGMENT_ROWS, memory.count))
+            name = f"rows_{start:010d}.npz"
+            _write_whole(self.folder / name, lambda file, rows=rows: np.savez(file, **rows))
+            segments.append(name)
         ends = [_start(name) for name in segments[1:]] + [memory.count]
         segments = [name for name, end in zip(segments, ends, strict=True) if end > oldest]
         content = {"state": dict(state), "segments": segments, "rows": memory.count}

@@ -22,8 +22,9 @@ from clipdrive.driving.drivers import Follower
 from clipdrive.driving.environment import DriveEnv
 from clipdrive.driving.observation import state_size
 from clipdrive.driving.spawn import DIRECTIONS, EVALUATE
-from clipdrive.experience.workers import Faults, run_tasks
+from clipdrive.experience.workers import Faults, run_tasks, worker_profile
 from clipdrive.params import DRIVE, Params
+from clipdrive.profile import Profile
 from clipdrive.progress import Progress
 from clipdrive.simulator.announcing import announce_servers
 from clipdrive.simulator.supervisor import until_done
@@ -83,14 +84,20 @@ def evaluation_starts(
 
 
 def evaluate(
-    params: Params, agent_folder: Path, folder: Path, drivers: Sequence[str] = DRIVERS
+    params: Params,
+    agent_folder: Path,
+    folder: Path,
+    drivers: Sequence[str] = DRIVERS,
+    profile: Profile | None = None,
 ) -> dict[str, Any]:
     """Drive `evaluate.starts` laps with each driver; write metrics, rows and a film into `folder`; return the metrics.
 
     The folder appears when it is complete. A Gymnasium task has episodes for laps, and no film.
     """
+    profile = profile or Profile("evaluate")
+    profile.started()
     if params.task != DRIVE:
-        return evaluate_task(params, agent_folder, folder)
+        return evaluate_task(params, agent_folder, folder, profile)
     _require_fitting(params, agent_folder)  # before anything is simulated
     servers = announce_servers(params)
     part = folder.with_name(folder.name + ".part")
@@ -105,14 +112,16 @@ def evaluate(
     rows, trajectories, film = [], [], None
     faults = Faults()
     try:
-        run = run_tasks(_drive_task, tasks, _start, params, agent_folder, servers=servers, faults=faults)
-        for laps, restarts in run:
-            faults.restarts += restarts
-            for lap in laps:
-                rows.append(lap["row"])
-                trajectories += lap["trajectory"]
-                film = lap["film"] or film
-                progress.advance(1, f"{lap['row']['driver']} {lap['row']['ending']}")
+        with profile.part("wait for the workers"):
+            shared = (params, agent_folder)
+            run = run_tasks(_drive_task, tasks, _start, *shared, servers=servers, faults=faults, profile=profile)
+            for laps, restarts in run:
+                faults.restarts += restarts
+                for lap in laps:
+                    rows.append(lap["row"])
+                    trajectories += lap["trajectory"]
+                    film = lap["film"] or film
+                    progress.advance(1, f"{lap['row']['driver']} {lap['row']['ending']}")
     finally:
         progress.close()
     rows.sort(key=lambda row: (DRIVERS.index(row["driver"]), row["episode"]))
@@ -123,13 +132,10 @@ def evaluate(
     (part / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if film is not None:
         route = routes[starts[0].track, starts[0].direction]
-        write_film(
-            part / "film.gif",
-            film["frames"],
-            film["rows"],
-            np.column_stack([route.x_m, route.y_m]),
-            1.0 / (params.vehicle.step_s * params.vehicle.action_repeat),
-        )
+        road = np.column_stack([route.x_m, route.y_m])
+        fps = 1.0 / (params.vehicle.step_s * params.vehicle.action_repeat)
+        with profile.part("film"):
+            write_film(part / "film.gif", film["frames"], film["rows"], road, fps)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     return metrics
@@ -171,6 +177,7 @@ def _start(worker: int, params: Params, agent_folder: Path) -> Callable[[], None
     global _env
     prepare_torch(1)
     _env = evaluation_env(params, worker)
+    worker_profile().time_calls("simulate", _env, "reset", "step")
     _agents["agent"] = read_agent(agent_folder)
     torch.manual_seed(params.seed)
     _agents["untrained"] = Driver(_agents["agent"].spec)
@@ -193,7 +200,8 @@ def _drive_task(driver: str, starts: Sequence[Start], film_of: int) -> tuple[lis
 
 def _drive(driver: str, start: Start, filmed: bool) -> dict[str, Any]:
     actor = None if driver == "follower" else _agents[driver]
-    return drive_lap(_env, driver, actor, start, filmed)
+    with worker_profile().part("act"):
+        return drive_lap(_env, driver, actor, start, filmed)
 
 
 def drive_lap(env: DriveEnv, driver: str, actor: Any | None, start: Start, filmed: bool = False) -> dict[str, Any]:

@@ -58,6 +58,9 @@ class Pilot:
         """The first observation and info of an episode; again after each ServerFault. Raises ServerLost."""
         return until_done(lambda: self.env.reset(options={"episode": episode}))
 
+    def prepare(self, episode: int) -> None:
+        """`begin(episode)` is going to be called, and may be done meanwhile."""
+
     def start(self, observation: Observation, noise: np.ndarray) -> Future[Leg]:
         """A leg from `observation`, of a decision for each row of `noise` (n, A), which is added to the actions."""
         done: Future[Leg] = Future()
@@ -91,10 +94,23 @@ class PilotAhead(Pilot):
     def __init__(self, env: gymnasium.Env, agent: TD3) -> None:
         self._agent, self._copy = agent, Driver(agent.spec)
         super().__init__(env, self._copy.act)
+        self._prepared: Future | None = None
         threads = torch.get_num_threads()
         self._thread = ThreadPoolExecutor(1, "pilot")
         self._thread.submit(_compute_on_one_thread).result()
         torch.set_num_threads(threads)  # of this thread, and of any that is begun from now on
+
+    def prepare(self, episode: int) -> None:
+        self._prepared = self._thread.submit(self.env.reset, options={"episode": episode})
+
+    def begin(self, episode: int) -> tuple[Observation, dict[str, Any]]:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            try:
+                return prepared.result()
+            except ServerFault:
+                pass
+        return super().begin(episode)  # in the main thread, where a signal ends the pauses between restarts
 
     def start(self, observation: Observation, noise: np.ndarray) -> Future[Leg]:
         self._follow()

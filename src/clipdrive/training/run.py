@@ -142,6 +142,8 @@ class TrainingRun:
                 self._learn_what_is_due()
             if self._at_snapshot:
                 self._keep_snapshot()
+        if done and self._goes_on:
+            pilot.prepare(self.episode + 1)
         self._learn_what_is_due()
         self._count_restarts()
         if last is None:

@@ -16,6 +16,7 @@ from clipdrive.agents.device import prepare_torch
 from clipdrive.agents.store import Driver, read_agent
 from clipdrive.experience.workers import run_tasks
 from clipdrive.params import Params
+from clipdrive.profile import Profile
 from clipdrive.progress import Progress
 from clipdrive.tasks.gymnasium_task import GymnasiumTask
 from clipdrive.training.snapshots import snapshots_in
@@ -26,7 +27,7 @@ COLUMNS = ("driver", "env_step", "episode", "steps", "return", "ending")
 DRIVERS = ("agent", "untrained")
 
 
-def evaluate_task(params: Params, agent_folder: Path, folder: Path) -> dict[str, Any]:
+def evaluate_task(params: Params, agent_folder: Path, folder: Path, profile: Profile) -> dict[str, Any]:
     """Drive `evaluate.starts` episodes with the agent, with each snapshot and with an untrained agent.
 
     Writes metrics and rows into `folder`, which appears when it is complete; returns the metrics.
@@ -40,7 +41,7 @@ def evaluate_task(params: Params, agent_folder: Path, folder: Path) -> dict[str,
     progress = Progress("evaluate", len(tasks), "agents")
     rows: list[dict[str, Any]] = []
     try:
-        for driven in run_tasks(_drive_agent, tasks, _start, params):
+        for driven in run_tasks(_drive_agent, tasks, _start, params, profile=profile):
             rows += driven
             mean = float(np.mean([row["return"] for row in driven]))
             progress.advance(1, f"{driven[0]['driver']} {mean:.1f}")

@@ -19,6 +19,8 @@ from clipdrive.profile import Profile
 from clipdrive.simulator.announcing import announce_servers
 from clipdrive.simulator.errors import ServerLost
 from clipdrive.stage import state_folder
+from clipdrive.tasks.task import task_shape
+from clipdrive.training.capacity import bytes_a_step, free_memory, require_free_memory
 from clipdrive.training.checkpoint import CheckpointFolder, run_key
 from clipdrive.training.learning import Learner
 from clipdrive.training.metrics import certificate
@@ -35,12 +37,13 @@ def train(
     """Train on the episodes in `episodes`; write the agent and the run's logs and metrics; return the metrics.
 
     Raises TrainError when a gradient breaks its limit or is not finite (the certificate goes to the failure folder),
-    EpisodeError for a bad input, CheckpointError for a damaged checkpoint. When the simulator is lost for good, the
-    checkpoint is written first.
+    CapacityError for a memory that does not fit into the machine's, EpisodeError for a bad input, CheckpointError for
+    a damaged checkpoint. When the simulator is lost for good, the checkpoint is written first.
     """
     if params.task == DRIVE and params.train.env_steps > 0:
         announce_servers(params)
     prepare_torch(params.train.torch_threads)
+    require_free_memory(params.train.memory_steps, bytes_a_step(task_shape(params), params.replay), free_memory())
     key = run_key(_values_in_use(params), [episodes, Path(params.tracks.folder)])
     checkpoint = CheckpointFolder(key)
     run = TrainingRun(params, checkpoint, training_device(), profile or Profile("train"))
