@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 
 import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+KEPT_BYTES = 512 << 20
+LARGEST_KEPT_BYTES = 32 << 20  # one block; larger ones, as the replay memory's, stay lazily zeroed pages of their own
 
 
 class DeviceError(ValueError):
@@ -25,8 +31,21 @@ def training_device() -> torch.device:
 
 
 def prepare_torch(threads: int) -> None:
-    """Fix what changes bits: the number of threads, and deterministic kernels."""
+    """Fix what changes bits: the number of threads, and deterministic kernels; and keep freed memory at hand."""
+    keep_freed_memory()
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory that nobody wrote
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what an update frees for the next one; elsewhere this does nothing.
+
+    By default it returns blocks of that size to the kernel, which then has to clear and map every page again in each
+    update: thousands of page faults, a fifth of the time of a small network's update. No result depends on it.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)

@@ -115,7 +115,8 @@ class TD3:
     def update(self, batch: Batch, measure_update: bool = False) -> Update:
         """One update of the critics and, every `policy_delay` updates, of the actor and the targets.
 
-        With `measure_update` all scalars are made, and the norms of each layer. Raises ClippingError, before any weight of that step changes.
+        With `measure_update` all scalars are made, and the norms of each layer. Raises ClippingError, before any
+        weight of that step changes.
         """
         params = self.params
         if params.mirror:
@@ -177,9 +178,10 @@ class TD3:
         return (self.critic if self.actor.encoder is None else self.actor).features(frames)
 
     def _augmented(self, frames: Tensor) -> Tensor:
-        if self.params.image_shift_px == 0:
-            return frames
-        return random_shift(frames, self.params.image_shift_px, self.generator)
+        """As float32, made once for all networks that see them."""
+        if self.params.image_shift_px > 0:
+            frames = random_shift(frames, self.params.image_shift_px, self.generator)
+        return frames.float()
 
     def state(self) -> dict[str, Any]:
         """Everything that training needs to go on bit by bit, as tensors and plain values."""
