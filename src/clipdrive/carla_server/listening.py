@@ -7,12 +7,11 @@ import errno
 import logging
 import os
 import resource
-import selectors
 import socket
 import time
 from collections.abc import Callable
 
-from clipdrive.carla_server.network import Connection, EventLoop
+from clipdrive.carla_server.network import READ, Connection, EventLoop
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class Listener:
         self.socket = _listening_socket(host, port)
         self.port: int = self.socket.getsockname()[1]
         self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # given up to greet and close where all are taken
-        loop.watch(self.socket, selectors.EVENT_READ, self._accept)
+        loop.watch(self.socket, READ, self._accept)
 
     def _accept(self, _mask: int) -> None:
         for _ in range(64):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-import selectors
+import select
 import signal
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 log = logging.getLogger(__name__)
 
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 RECEIVE_BYTES = 2**18
 PENDING_BYTES = 2**24  # what a connection may leave unread, besides one message
 HELD_BYTES = 2**27  # what all connections together may leave unread or send by half
@@ -19,14 +21,21 @@ SOCKET_BUFFER_BYTES = 2**20
 LATE_S = 0.005  # that may pass before something is sent that nobody waits for
 
 
+class HasFileno(Protocol):
+    """A socket, or an open file that can be waited for."""
+
+    def fileno(self) -> int: ...
+
+
 class EventLoop:
-    """Selector, timer and signals of a single-threaded server.
+    """Sockets, timer and signals of a server whose connections all live on one thread.
 
     `next_timer` tells the monotonic second at which `on_timer` wants to be called, or None.
     """
 
     def __init__(self) -> None:
-        self.selector = selectors.DefaultSelector()
+        self.epoll = select.epoll()
+        self.watched: dict[int, Callable[[int], None]] = {}  # by file descriptor
         self.stopping = False
         self.received = bytearray(RECEIVE_BYTES)  # what the connection that is served now has just read
         self.held_bytes = 0  # in the buffers of all connections, either way
@@ -37,8 +46,19 @@ class EventLoop:
         self.next_timer: Callable[[], float | None] = lambda: None
         self.on_timer: Callable[[], None] = lambda: None
 
-    def watch(self, file: object, events: int, callback: Callable[[int], None]) -> None:
-        self.selector.register(file, events, callback)
+    def watch(self, file: HasFileno, events: int, callback: Callable[[int], None]) -> None:
+        """Call `callback` with what has happened whenever one of `events` has, an error or the other end's leaving."""
+        self.epoll.register(file, events)
+        self.watched[file.fileno()] = callback
+
+    def watch_for(self, file: HasFileno, events: int) -> None:
+        """Look for other events than before."""
+        self.epoll.modify(file, events)
+
+    def ignore(self, file: HasFileno) -> None:
+        """Look for nothing any more."""
+        self.epoll.unregister(file)
+        del self.watched[file.fileno()]
 
     def call_later(self, function: Callable[[], None]) -> None:
         """Call `function` once, after LATE_S at most."""
@@ -57,7 +77,7 @@ class EventLoop:
         wake_write.setblocking(False)
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
         self.wake_sockets = (wake_read, wake_write)
-        self.watch(wake_read, selectors.EVENT_READ, lambda _: wake_read.recv(64) and None)
+        self.watch(wake_read, READ, lambda _: wake_read.recv(64) and None)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self.stop())
 
@@ -76,8 +96,9 @@ class EventLoop:
             timeout = 1.0 if due is None else max(0.0, due - time.monotonic())
             if self.late:
                 timeout = min(timeout, LATE_S)
-        for key, mask in self.selector.select(timeout):
-            key.data(mask)
+        for descriptor, events in self.epoll.poll(timeout):
+            if (callback := self.watched.get(descriptor)) is not None:  # none where an earlier one has closed it
+                callback(events)
         for _ in range(len(self.unfinished)):
             self.unfinished.popleft()()
         if self.late and time.monotonic() >= self.late_until_s:
@@ -104,7 +125,7 @@ class Connection:
         self.proven = False  # has sent something that a client sends
         self.pending = bytearray()
         self.held_bytes = 0
-        self.events = selectors.EVENT_READ
+        self.events = READ
         loop.watch(peer, self.events, self._ready)
 
     def received(self, data: memoryview) -> None:
@@ -146,7 +167,7 @@ class Connection:
             if sent < len(part):
                 self.pending += part[sent:] if sent else part
             sent = max(0, sent - len(part))
-        self._set_events(self.events | selectors.EVENT_WRITE)
+        self._set_events(self.events | WRITE)
 
     @property
     def name(self) -> str:
@@ -180,8 +201,8 @@ class Connection:
     def pause_reading(self, paused: bool) -> None:
         """Leave what the peer sends in its socket, or read on."""
         if not self.closed:
-            rest = self.events & ~selectors.EVENT_READ
-            self._set_events(rest if paused else rest | selectors.EVENT_READ)
+            rest = self.events & ~READ
+            self._set_events(rest if paused else rest | READ)
 
     def close(self) -> None:
         """Close the socket; what is pending is dropped."""
@@ -192,7 +213,7 @@ class Connection:
         self.loop.holders.discard(self)
         self.pending = bytearray()
         if self.events:
-            self.loop.selector.unregister(self.socket)
+            self.loop.ignore(self.socket)
         self.socket.close()
         self.ended()
 
@@ -200,26 +221,26 @@ class Connection:
         if events == self.events:
             return
         if not events:
-            self.loop.selector.unregister(self.socket)
+            self.loop.ignore(self.socket)
         elif not self.events:
             self.loop.watch(self.socket, events, self._ready)
         else:
-            self.loop.selector.modify(self.socket, events, self._ready)
+            self.loop.watch_for(self.socket, events)
         self.events = events
 
-    def _ready(self, mask: int) -> None:
+    def _ready(self, happened: int) -> None:
         try:
-            self._move_bytes(mask)
+            self._move_bytes(happened)
         except Exception:  # a fault of ours costs this connection, never the server
             log.exception("connection closed")
             self.close()
 
-    def _move_bytes(self, mask: int) -> None:
+    def _move_bytes(self, happened: int) -> None:
         if self.closed:
             return
-        if mask & selectors.EVENT_WRITE and self.pending:
+        if happened != READ and self.pending:  # an error shows when it is written to
             self._flush()
-        if mask & selectors.EVENT_READ and not self.closed:
+        if happened != WRITE and self.events & READ and not self.closed:
             try:
                 count = self.socket.recv_into(self.loop.received)
             except BlockingIOError:
@@ -244,5 +265,5 @@ class Connection:
         del self.pending[:sent]
         self.hold(-sent)
         if not self.pending:
-            self._set_events(self.events & ~selectors.EVENT_WRITE)
+            self._set_events(self.events & ~WRITE)
             self.drained()

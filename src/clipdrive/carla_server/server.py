@@ -6,7 +6,6 @@ import functools
 import gc
 import logging
 import os
-import selectors
 import sys
 import time
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from clipdrive.carla_server.actor_methods import ActorMethods
 from clipdrive.carla_server.commands import Batch
 from clipdrive.carla_server.listening import ListenError
 from clipdrive.carla_server.maps import MapLibrary
-from clipdrive.carla_server.network import EventLoop
+from clipdrive.carla_server.network import READ, EventLoop
 from clipdrive.carla_server.rpc import Method, Reply, RpcConnection, RpcError, RpcServer
 from clipdrive.carla_server.streams import StreamConnection, StreamServer
 from clipdrive.carla_server.world import World
@@ -92,7 +91,7 @@ class Server:
         """Close every socket; for a server that is not run."""
         for listener in (self.rpc.listener, self.streams.listener):
             listener.close()
-        self.loop.selector.close()
+        self.loop.epoll.close()
 
     # ---- ticks ----
 
@@ -196,7 +195,7 @@ class Server:
     def _watch_parent(self) -> None:
         self.parent_check_s = time.monotonic()
         try:
-            self.loop.watch(sys.stdin, selectors.EVENT_READ, self._read_stdin)
+            self.loop.watch(sys.stdin, READ, self._read_stdin)
         except (OSError, ValueError):  # a file or no stdin at all: the parent's id has to do
             log.info("stdin cannot be watched")
 

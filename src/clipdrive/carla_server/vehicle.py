@@ -159,6 +159,12 @@ class Vehicle:
         """x, y, z in metres."""
         return tuple(self._state[dynamics.X : dynamics.Z + 1].tolist())
 
+    @property
+    def pose(self) -> tuple[float, float, float, float, float, float]:
+        """x, y, z in metres, pitch, yaw, roll in degrees."""
+        x, y, z, pitch, yaw, roll = self._state[: dynamics.ROLL + 1].tolist()
+        return (x, y, z, math.degrees(pitch), math.degrees(yaw), math.degrees(roll))
+
     x = property(lambda self: float(self._state[dynamics.X]))
     y = property(lambda self: float(self._state[dynamics.Y]))
     z = property(lambda self: float(self._state[dynamics.Z]))
@@ -173,8 +179,7 @@ class Vehicle:
     @property
     def velocity(self) -> tuple[float, float, float]:
         """m/s in the world's axes."""
-        yaw = self._state[dynamics.YAW]
-        u, v, w = self._state[dynamics.FORWARD : dynamics.UPWARD + 1].tolist()
+        yaw, _, u, v, w = self._state[dynamics.YAW : dynamics.UPWARD + 1].tolist()
         c, s = math.cos(yaw), math.sin(yaw)
         return (u * c - v * s, u * s + v * c, w)
 

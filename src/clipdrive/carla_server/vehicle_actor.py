@@ -127,7 +127,7 @@ class Vehicle(Solid):
         model.step(ground, step_s)
         if model.hit is not None:
             self.hits.append((None, model.hit))
-        self.pose = (model.x, model.y, model.z, model.pitch_deg, model.yaw_deg, model.roll_deg)
+        self.pose = model.pose
 
     def record(self) -> bytes:
         model = self.model
