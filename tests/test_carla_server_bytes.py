@@ -84,8 +84,7 @@ class Scripted:
             world.frame += frames
             for type_id, parts in messages:
                 world.streams.publish(world.actors[self.id_of(type_id)].stream_id, *parts)
-            snapshot = wire.snapshot(world.frame, elapsed_s, world.episode_id, wall_s, step_s, flags, records)
-            world.streams.publish(world.stream_id, snapshot)
+            world.news = wire.snapshot(world.frame, elapsed_s, world.episode_id, wall_s, step_s, flags, records)
 
         self.script = script
         seen = self.wheel.ask("tick", events=len(messages))

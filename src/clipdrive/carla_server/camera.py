@@ -18,6 +18,7 @@ from clipdrive.carla_server import camera_faces as faces
 from clipdrive.carla_server import camera_kernels as rays
 from clipdrive.carla_server import camera_walls as walls
 from clipdrive.carla_server.actors import DrawnBox
+from clipdrive.carla_server.camera_buffers import NO_DEPTHS, NO_TAGS, Desk, pixel_rays
 from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.materials import HORIZON
 from clipdrive.carla_server.poses import axes, turn
@@ -29,6 +30,7 @@ HEIGHT_MIN_M = 0.02  # a camera lower than this above the ground is drawn from t
 
 NO_BOXES, NO_MOUNTS = np.empty((0, boxed.ROW_SIZE)), np.empty(0, dtype=np.int64)
 NO_FRAMES = np.empty((0, 4), dtype=np.int64)
+_desk = Desk()
 
 
 class CameraError(ValueError):
@@ -47,23 +49,9 @@ class Camera:
         if not 1.0 <= fov_deg <= 175.0:
             raise CameraError(f"The field of view is {fov_deg} degrees; it must be within 1 .. 175.")
         self.width, self.height, self.fov_deg = int(width), int(height), float(fov_deg)
-        self.focal_px = 0.5 * width / math.tan(math.radians(fov_deg) / 2.0)
-        u = (np.arange(self.width) + 0.5 - 0.5 * self.width) / self.focal_px  # to the right
-        v = (0.5 * self.height - np.arange(self.height) - 0.5) / self.focal_px  # up
-        self._us = np.tile(u, self.height).astype(np.float32)
-        self._vs = np.repeat(v, self.width).astype(np.float32)
+        self._rays = pixel_rays(self.width, self.height, self.fov_deg)
+        self.focal_px = self._rays.focal_px
         self.kind = kind
-        self._depth, self._what = np.empty(0, dtype=np.float32), np.empty(0, dtype=np.uint32)
-        if kind != boxed.RGB:
-            self._survey()
-        self._scratch = np.zeros(rays.SCRATCH_SIZE, dtype=np.float32)
-        self._single, self._double = np.zeros(walls.SINGLE_SIZE, dtype=np.float32), np.zeros(walls.DOUBLE_SIZE)
-        self._whole = np.zeros(walls.WHOLE_SIZE, dtype=np.int32)
-
-    def _survey(self) -> None:
-        """Make room for every pixel's depth and tag; an RGB camera needs them only where it sees boxes."""
-        pixels = self.width * self.height
-        self._depth, self._what = np.empty(pixels, dtype=np.float32), np.empty(pixels, dtype=np.uint32)
 
     def render(
         self,
@@ -86,13 +74,13 @@ class Camera:
         pose = (x_m, y_m, z_m, pitch_deg, yaw_deg, roll_deg)
         if not all(math.isfinite(number) for number in pose):
             pose = (ground.x0_m, ground.y0_m, 1.0, 0.0, 0.0, 0.0)
-        if len(boxes) and not len(self._depth):
-            self._survey()
+        surveyed = len(boxes) or self.kind != boxed.RGB
+        depths, tags = _desk.survey(self.width * self.height) if surveyed else (NO_DEPTHS, NO_TAGS)
         pixels = np.empty(self.width * self.height, dtype="<u4")
         _draw(
             pixels,
-            self._us,
-            self._vs,
+            self._rays.us,
+            self._rays.vs,
             self.focal_px,
             rotation(*pose[3:]),
             np.array(pose[:3], dtype=np.float64),
@@ -103,16 +91,13 @@ class Camera:
             ground.line_code,
             ground.place,
             *looks(ground.texture_seed, weather),
-            self._scratch,
-            self._single,
-            self._double,
-            self._whole,
+            *_desk.scratch,
             (self.kind, self.width, self.height),
             boxes,
             mounts,
             np.empty((len(boxes), 4), dtype=np.int64) if len(boxes) else NO_FRAMES,
-            self._depth,
-            self._what,
+            depths,
+            tags,
         )
         return pixels.view(np.uint8).reshape(self.height, self.width, 4)
 
