@@ -142,3 +142,12 @@ def test_a_camera_that_cannot_draw_costs_its_image_alone(maps, monkeypatch, capl
         world.send(lambda: answers.append(True))
     assert answers == [True] and len(caplog.records) == 1
     assert {where for where, _ in world.streams.sent} == {world.stream_id, second.stream_id}
+
+
+def test_no_image_comes_before_its_answer_even_if_the_helper_is_late(maps):
+    world = world_of_cameras(maps, 1, ("rgb", "rgb"))
+    world.crew._start = lambda: None
+    world.tick()
+    world.send(lambda: world.streams.sent.append(("answer", b"")))
+    first, second = (sensor.stream_id for sensor in world.sensors)
+    assert [where for where, _ in world.streams.sent] == [world.stream_id, "answer", first, second]

@@ -95,6 +95,7 @@ class World:
                 self.streams.shut(actor.stream_id)
         self.actors, self.solids, self.vehicles, self.walkers, self.sensors = {}, {}, {}, {}, []
         self.news = b""  # the snapshot of the last tick
+        self._unsent: list[Job] = []  # what sends the news and the answer
         self.scene: Scene | None = None  # what all cameras of a tick see
         self.undrawn: list[CameraSensor] = []  # cameras whose image of the last tick is still to be sent
         self.episode_id += 1
@@ -254,12 +255,12 @@ class World:
         that the helper leaves, while this thread is drawing already.
         """
         cameras, self.undrawn = self.undrawn, []
-        news = partial(self._send_news, answer)
+        self._unsent = [partial(self.streams.publish, self.stream_id, self.news), answer]
         drawings = [partial(self._send_image, camera) for camera in cameras] if self._prepare_scene(cameras) else []
         if drawings and not self.constant_image:
-            self.crew.share(drawings[0], [news, *drawings[1:]])
+            self.crew.share(drawings[0], [self._send_news, *drawings[1:]])
         else:
-            self.crew.alone([news, *drawings])
+            self.crew.alone([self._send_news, *drawings])
 
     def _prepare_scene(self, cameras: list[CameraSensor]) -> bool:
         """Set what these cameras see; False where there is nothing to draw."""
@@ -272,15 +273,19 @@ class World:
             return False
         return True
 
-    def _send_news(self, answer: Job) -> None:
+    def _send_news(self) -> None:
         with self.sending:
-            self.streams.publish(self.stream_id, self.news)
-            answer()
+            self._send_unsent()
 
     def _send_image(self, camera: CameraSensor) -> None:
         head, pixels = camera.image(self)
         with self.sending:
+            self._send_unsent()  # no image comes before its tick's answer
             self.streams.publish(camera.stream_id, head, pixels)
+
+    def _send_unsent(self) -> None:
+        while self._unsent:
+            self._unsent.pop(0)()
 
     def snapshot(self, map_changed: bool) -> bytes:
         """Return the world snapshot message of the current frame, every actor in it."""
