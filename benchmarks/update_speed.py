@@ -1,8 +1,11 @@
-"""One TD3 update on images beside Stable-Baselines3's, and beside the rate of its layers one by one.
+"""One TD3 update beside the peers', and on images beside the rate of its layers one by one.
 
-`python -m benchmarks.update_speed` prints a table: the Nature CNN on 4x84x84 frames, separate encoders for actor and
-critic, both critics on one, one hidden layer a head; the same sizes, batches and float32 arithmetic on both sides.
-Sampling from the memory is part of an update, on both sides. Each round runs the peers in the other order.
+`python -m benchmarks.update_speed` prints the table of images: the Nature CNN on 4x84x84 frames, separate encoders for
+actor and critic, both critics on one, one hidden layer a head. `--of vectors`: state vectors of 17 numbers, two hidden
+layers of 256. The same sizes, batches and float32 arithmetic on all sides; sampling from the memory is part of an
+update. Each contender has a process of its own, for its memory allocator's settings are the process's; they work in
+turns, each round in the other order. `measured` is with limits, certificate and train's watch and log; `no limits`
+clips nothing, but the optimiser's hook measures all the same.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 import gymnasium
 import numpy as np
@@ -21,60 +26,123 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from benchmarks.runs import markdown_table, params_with
+from benchmarks.update_loops import author_loop, cleanrl_loop
 from clipdrive.agents.device import prepare_torch
 from clipdrive.agents.networks import NetworkSpec
 from clipdrive.agents.td3 import TD3, Batch
 from clipdrive.experience.memory import ReplayMemory
+from clipdrive.training.metrics import UpdateMeter
 
-STACK, SIZE_PX, ACTIONS, STORED = 4, 84, 6, 3000
-UPDATES = 4  # a call: two cycles of the policy delay
+STACK, SIZE_PX, NUMBERS, ACTIONS, HIDDEN, STORED = 4, 84, 17, 6, 256, 3000
+UPDATES = {"images": 4, "vectors": 50}  # a call: whole cycles of the policy delay
+LOG_EVERY = 10  # updates, as train does by default
+PEERS = {"images": ("Stable-Baselines3",), "vectors": ("Stable-Baselines3", "authors' loop", "CleanRL's loop")}
+LIMITS = {"actor_cnn": 1.0, "actor_head": 1.0, "critic_cnn": 10.0, "critic_head": 10.0}
+PLAIN = {"layer_norm": False, "mirror": False, "saturation_penalty": 0.0, "hidden_units": HIDDEN}
+IMAGES = {"encoder": "separate", "cnn": "nature", "feature_units": 512, "camera.stack": STACK}
+VECTORS = {"observation": "state", "cnn": "none", "feature_units": HIDDEN}
 
 
 class _Blank(gymnasium.Env):
-    observation_space = spaces.Box(0, 255, (STACK, SIZE_PX, SIZE_PX), np.uint8)
     action_space = spaces.Box(-1.0, 1.0, (ACTIONS,), np.float32)
 
+    def __init__(self, of: str) -> None:
+        images = spaces.Box(0, 255, (STACK, SIZE_PX, SIZE_PX), np.uint8)
+        self.observation_space = images if of == "images" else spaces.Box(-9.0, 9.0, (NUMBERS,), np.float32)
 
-def ours(batch_size: int, limited: bool) -> Callable[[], None]:
-    limits = {"actor_cnn": 1.0, "actor_head": 1.0, "critic_cnn": 10.0, "critic_head": 10.0}
-    clip = {f"clip.{name}": limit if limited else "none" for name, limit in limits.items()}
-    plain = {"layer_norm": False, "mirror": False, "saturation_penalty": 0.0, "encoder": "separate", "cnn": "nature"}
-    sizes = {"feature_units": 512, "hidden_units": 256, "camera.stack": STACK, "batch_size": batch_size}
-    params = params_with(plain | sizes | clip)
+
+def ours(of: str, batch_size: int, limited: bool) -> Callable[[], None]:
+    clip = {f"clip.{name}": limit if limited else "none" for name, limit in LIMITS.items()}
+    params = params_with(PLAIN | (IMAGES if of == "images" else VECTORS) | clip | {"batch_size": batch_size})
+    size_px, numbers, stack = (SIZE_PX, 0, STACK) if of == "images" else (0, NUMBERS, 1)
     torch.manual_seed(0)
-    spec = NetworkSpec.of(params, state_size=0, action_size=ACTIONS)
+    spec = NetworkSpec.of(params, numbers, ACTIONS, (1, size_px, size_px))
     agent = TD3(spec, params, torch.device("cpu"), torch.Generator().manual_seed(0))
-    memory = ReplayMemory(STORED + 2, (1, SIZE_PX, SIZE_PX), 0, ACTIONS, STACK)
-    rng = np.random.default_rng(0)
-    nothing = np.zeros(0, np.float32)
-    memory.begin(_frame(rng), nothing)
+    memory = ReplayMemory(STORED + 2, (1, size_px, size_px), numbers, ACTIONS, stack)
+    meter, rng = UpdateMeter(1e9), np.random.default_rng(0)
+    frame = lambda: rng.integers(0, 256, (1, size_px, size_px), np.uint8)  # noqa: E731
+    memory.begin(frame(), rng.normal(size=numbers))
     for _ in range(STORED):
-        memory.add(rng.uniform(-1, 1, ACTIONS).astype(np.float32), rng.normal(), False, _frame(rng), nothing)
+        memory.add(rng.uniform(-1, 1, ACTIONS), rng.normal(), False, frame(), rng.normal(size=numbers))
 
     def update() -> None:
-        for _ in range(UPDATES):
+        for _ in range(UPDATES[of]):
             drawn = memory.sample(batch_size, rng)
-            names = (name for name, field in Batch.__dataclass_fields__.items() if field.default is not None)
-            agent.update(Batch(**{name: torch.from_numpy(getattr(drawn, name)) for name in names}))
+            batch = Batch(**{name: torch.from_numpy(array) for name, array in vars(drawn).items()})
+            logged = limited and (agent.updates + 1) % LOG_EVERY == 0
+            made = agent.update(batch, measure_update=logged)
+            if limited:
+                meter.add(made)
 
     return update
 
 
-def peer(batch_size: int) -> Callable[[], None]:
-    policy = {"net_arch": [256], "share_features_extractor": False}
-    model = PeerTD3("CnnPolicy", _Blank(), buffer_size=STORED, batch_size=batch_size, policy_kwargs=policy, seed=0)
+def stable_baselines(of: str, batch_size: int) -> Callable[[], None]:
+    policy = {"net_arch": [HIDDEN] if of == "images" else [HIDDEN, HIDDEN], "share_features_extractor": False}
+    name = "CnnPolicy" if of == "images" else "MlpPolicy"
+    model = PeerTD3(name, _Blank(of), buffer_size=STORED, batch_size=batch_size, policy_kwargs=policy, seed=0)
     model.set_logger(Logger(None, []))
     rng, buffer = np.random.default_rng(0), model.replay_buffer
-    buffer.observations = rng.integers(0, 256, buffer.observations.shape, np.uint8)
-    buffer.next_observations = rng.integers(0, 256, buffer.next_observations.shape, np.uint8)
-    buffer.actions = rng.uniform(-1, 1, buffer.actions.shape).astype(np.float32)
-    buffer.rewards = rng.normal(size=buffer.rewards.shape).astype(np.float32)
+    for array in (buffer.observations, buffer.next_observations):
+        array[:] = rng.integers(0, 256, array.shape, np.uint8) if of == "images" else rng.normal(size=array.shape)
+    buffer.actions[:] = rng.uniform(-1, 1, buffer.actions.shape)
+    buffer.rewards[:] = rng.normal(size=buffer.rewards.shape)
     buffer.full = True
-    return lambda: model.train(gradient_steps=UPDATES, batch_size=batch_size)
+    return lambda: model.train(gradient_steps=UPDATES[of], batch_size=batch_size)
 
 
-def _frame(rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, 256, (1, SIZE_PX, SIZE_PX), np.uint8)
+def _contender(name: str, of: str, batch_size: int) -> Callable[[], None]:
+    if name in ("measured", "no limits"):
+        return ours(of, batch_size, name == "measured")
+    if name == "Stable-Baselines3":
+        return stable_baselines(of, batch_size)
+    loop = (author_loop if name == "authors' loop" else cleanrl_loop)(NUMBERS, ACTIONS, HIDDEN, STORED)
+    return lambda: [loop(batch_size) for _ in range(UPDATES[of])]
+
+
+def _serve(orders: Connection, name: str, of: str, batch_size: int, threads: int) -> None:
+    """Answer each order with the wall and CPU milliseconds of one update; end when the orders do."""
+    if name in ("measured", "no limits"):
+        prepare_torch(threads)
+    torch.set_num_threads(threads)
+    call = _contender(name, of, batch_size)
+    call()
+    orders.send(None)
+    while True:
+        try:
+            orders.recv()
+        except EOFError:
+            return
+        begun = time.perf_counter(), time.process_time()
+        call()
+        taken = time.perf_counter() - begun[0], time.process_time() - begun[1]
+        orders.send(tuple(1000.0 * seconds / UPDATES[of] for seconds in taken))
+
+
+def in_turns(of: str, batch_size: int, threads: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Wall and CPU milliseconds of an update of each contender, one pair a round."""
+    context, lines, processes = get_context("spawn"), {}, []
+    names = ("measured", "no limits", *PEERS[of])
+    try:
+        for name in names:
+            lines[name], theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, name, of, batch_size, threads), daemon=True)
+            process.start()
+            theirs.close()  # so that a process that fails ends the benchmark
+            processes.append(process)
+            lines[name].recv()
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+        for number in range(rounds):
+            for name in sorted(names, reverse=number % 2 == 1):
+                lines[name].send(True)
+                taken[name].append(lines[name].recv())
+    finally:
+        for line in lines.values():
+            line.close()
+        for process in processes:
+            process.terminate()
+            process.join()
+    return taken
 
 
 def layers_alone_ms(batch_size: int, repeats: int) -> float:
@@ -128,30 +196,34 @@ def _ms(call: Callable[[], object]) -> float:
     return (time.perf_counter() - begun) * 1000.0
 
 
+def table_rows(of: str, batch: int, threads: int, rounds: int) -> list[list[str]]:
+    taken = in_turns(of, batch, threads, rounds)
+    limit = layers_alone_ms(batch, rounds) if of == "images" else None
+    rows = []
+    for name, times in taken.items():
+        wall, cpu = zip(*times, strict=True)
+        ratios = [
+            statistics.median(b[kind] / a[kind] for a, b in zip(times, taken["Stable-Baselines3"], strict=True))
+            for kind in (0, 1)
+        ]
+        cells = [f"{batch}", f"{statistics.median(wall):.2f}", f"{min(wall):.2f}", f"{min(cpu):.2f}"]
+        share = "" if limit is None else f"{100 * limit / min(wall):.0f} %"
+        rows.append([name, *cells, *(f"{ratio:.2f}" for ratio in ratios), share])
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.update_speed", description=__doc__)
+    parser.add_argument("--of", choices=UPDATES, default="images", help="what is observed (default images)")
     parser.add_argument("--batches", default="256,100", help="comma-separated batch sizes (default 256,100)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds in turns (default 7)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
     arguments = parser.parse_args()
-    prepare_torch(arguments.threads)
-    rows = []
-    for batch in map(int, arguments.batches.split(",")):
-        calls = {"clipdrive": ours(batch, True), "no limits": ours(batch, False), "Stable-Baselines3": peer(batch)}
-        taken: dict[str, list[float]] = {name: [] for name in calls}
-        for number in range(arguments.rounds + 1):
-            for name in sorted(calls, reverse=number % 2 == 1):
-                ms = _ms(calls[name]) / UPDATES
-                if number > 0:  # the first round warms up
-                    taken[name].append(ms)
-        limit = layers_alone_ms(batch, arguments.rounds)
-        for name, times in taken.items():
-            median = statistics.median(times)
-            ratio = statistics.median(b / a for a, b in zip(times, taken["Stable-Baselines3"], strict=True))
-            cells = [f"{batch}", f"{median:.1f}", f"{min(times):.1f}", f"{1000 / median:.2f}", f"{ratio:.2f}"]
-            rows.append([name, *cells, f"{100 * limit / min(times):.0f} %"])
-    header = ["update", "batch", "ms, median", "ms, best", "updates/s", "x Stable-Baselines3", "of its layers alone"]
-    print(markdown_table(header, rows))
+    prepare_torch(arguments.threads)  # for the layers alone
+    batches = map(int, arguments.batches.split(","))
+    rows = [row for batch in batches for row in table_rows(arguments.of, batch, arguments.threads, arguments.rounds)]
+    ratios = ["x Stable-Baselines3, wall", "CPU"]
+    print(markdown_table(["update", "batch", "ms, median", "best", "CPU ms", *ratios, "of its layers alone"], rows))
 
 
 if __name__ == "__main__":
