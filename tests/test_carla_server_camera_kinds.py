@@ -127,7 +127,11 @@ def test_a_box_covers_the_pixels_inside_the_hull_of_its_corners(trial):
 def test_boxes_change_an_image_where_an_image_of_instances_shows_them_and_nowhere_else():
     boxes = box_rows([car(108.0, 1.5, yaw=20.0, color=(255, 0, 255)), car(104.0, 8.5, actor_id=8, color=(255, 0, 255))])
     rgb, instances = Camera(96, 72, 90.0), Camera(96, 72, 90.0, INSTANCES)
-    for pose in ((99.0, 0.0, 1.4, -10.0, 0.0, 0.0), (99.0, 0.0, 1.4, -8.0, 60.0, 5.0), (99.0, 0.0, 3.0, -25.0, 30.0, 0)):
+    for pose in (
+        (99.0, 0.0, 1.4, -10.0, 0.0, 0.0),
+        (99.0, 0.0, 1.4, -8.0, 60.0, 5.0),
+        (99.0, 0.0, 3.0, -25.0, 30.0, 0.0),
+    ):
         changed = (rgb.render(LAND, *pose, boxes) != rgb.render(LAND, *pose)).any(axis=2)
         shown = np.isin(instances.render(LAND, *pose, boxes)[..., 1], (7, 8))  # one of them beyond the wall
         np.testing.assert_array_equal(changed, shown)
