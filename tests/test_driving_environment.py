@@ -117,7 +117,8 @@ def test_trap_13_a_simulators_error_comes_out_of_step(monkeypatch):
 
 
 def test_trap_18_a_stack_never_crosses_an_episodes_start(monkeypatch):
-    env = circle_env(monkeypatch)  # its images show the tick of the episode: two a decision
+    # its images show the tick of the episode, two a decision, and no exposure may change them
+    env = circle_env(monkeypatch, default_params(exposure="none"))
     for episode in range(3):
         seen = drive(env, (0.0, 0.2), 6, episode=episode, s_m=0.0, speed_mps=1.0)
         stacks = [step[0]["frames"][:, 0, 0].tolist() for step in seen]

@@ -222,8 +222,8 @@ def _edge_distance(cover: np.ndarray, pieces: np.ndarray, x0: float, y0: float, 
     """Distance to the border of the union, signed by what is covered, at most `reach_m` either way."""
     distance = np.full(cover.shape, reach_m, dtype=np.float32)
     raster.draw_distance(distance, x0, y0, CELL_M, *np.ascontiguousarray(pieces.T), reach_m)
-    inside = cover > -0.5 * distance  # outside `cover` is -distance; at a seam within, it is about 0
-    return np.where(inside, distance, -distance)
+    outside = cover <= -0.5 * distance  # there `cover` is -distance; at a seam within, it is about 0
+    return np.negative(distance, out=distance, where=outside)
 
 
 def _far_distance(pieces: np.ndarray, x0: float, y0: float, shape: tuple[int, int]) -> np.ndarray:
