@@ -300,7 +300,7 @@ def test_a_session_that_was_given_is_not_closed_and_an_own_one_is(monkeypatch):
 
 
 def test_render_shows_the_last_image(monkeypatch):
-    env = circle_env(monkeypatch)
+    env = circle_env(monkeypatch, default_params(exposure="none"))
     env.render_mode = "rgb_array"
     env.reset(options=STRAIGHT)
     env.step(np.zeros(2))
