@@ -8,13 +8,11 @@ FOLDER` adds the OpenDRIVE maps of towns that lie there (Town01.xodr, Town02.xod
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import runs
-from benchmarks.runs import folder_md5, machine, markdown_table, params_with, still_so
+from benchmarks.runs import folder_md5, machine, markdown_table, params_with, still_so, store, stored
 from clipdrive.params import Params, params_as_values
 from clipdrive.training.checkpoint import state_folder
 from clipdrive.training.evaluation import evaluate
@@ -47,31 +45,29 @@ def roads_of(params: Params, maps: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def judged(
-    record: dict[str, Any], path: Path, agent: Path, key: str, changes: dict[str, Any], driver: str
+    record: dict[str, Any], name: str, agent: Path, key: str, changes: dict[str, Any], driver: str
 ) -> dict[str, float]:
-    """The metrics of one driver under some changes of the params, from the record or driven now."""
+    """The metrics of one driver under some changes of the params, from the record of that name or driven now."""
     cell = record["cells"].get(key)
     # where the maps lie and what else is set do not concern a cell, but what it was driven with does
-    settings = {name: value for name, value in changes.items() if name != "tracks.folder"}
+    settings = {param: value for param, value in changes.items() if param != "tracks.folder"}
     if cell is None or cell["settings"] != settings:
         print(f"== {key}", flush=True)
         folder = state_folder() / "benchmarks" / "conditions"
         folder.parent.mkdir(parents=True, exist_ok=True)
         metrics = evaluate(params_with(changes), agent, folder, (driver,))[driver]
         record["cells"][key] = cell = {"settings": settings, "metrics": metrics}
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        store(name, record)
     return cell["metrics"]
 
 
-def record_of(path: Path, agent: Path) -> dict[str, Any]:
-    """The record so far, if it is of this agent and of these params; else an empty one."""
+def record_of(name: str, agent: Path) -> dict[str, Any]:
+    """The record of that name so far, if it is of this agent and of these params; else an empty one."""
     values = params_as_values(params_with({}))
     new = {"agent_md5": folder_md5(agent), "params": values, "machine": machine(), "cells": {}}
-    if path.exists():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["agent_md5"] == new["agent_md5"] and still_so(record["params"], values):
-            return record
+    record = stored(name)
+    if record and record["agent_md5"] == new["agent_md5"] and still_so(record["params"], values):
+        return record
     return new
 
 
@@ -94,21 +90,20 @@ def main() -> None:
     arguments = parser.parse_args()
     exposure = {"exposure": arguments.exposure} if arguments.exposure else {}
     name = f"conditions-exposure-{arguments.exposure}" if exposure else "conditions"
-    path = runs.RECORDS / f"{name}.json"
-    record = record_of(path, arguments.agent)
-    table: dict[str, dict[str, dict[str, float]]] = {name: {} for name in [*WEATHERS, "follower"]}
+    record = record_of(name, arguments.agent)
+    table: dict[str, dict[str, dict[str, float]]] = {weather: {} for weather in [*WEATHERS, "follower"]}
     roads = roads_of(params_with({}), arguments.maps)
     common = {"evaluate.starts": arguments.starts, "evaluate.film": False} | exposure
     for road, changes in roads.items():
         for weather, value in WEATHERS.items():
             cell = common | changes | {"evaluate.weather": value}
-            table[weather][road] = judged(record, path, arguments.agent, f"{road}, {weather}", cell, "agent")
+            table[weather][road] = judged(record, name, arguments.agent, f"{road}, {weather}", cell, "agent")
         cell = common | changes
-        table["follower"][road] = judged(record, path, arguments.agent, f"{road}, follower", cell, "follower")
+        table["follower"][road] = judged(record, name, arguments.agent, f"{road}, follower", cell, "follower")
     table["mean of the unseen weathers"] = {
         road: mean_of([table[weather][road] for weather in UNSEEN_WEATHERS]) for road in roads
     }
-    rows = [[name, *(cell_text(table[name][road]) for road in roads)] for name in table]
+    rows = [[weather, *(cell_text(table[weather][road]) for road in roads)] for weather in table]
     print(markdown_table(["weather (route completion, clean, m/s)", *roads], rows))
 
 

@@ -9,18 +9,17 @@ stopped goes on behind the last one.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import runs
-from benchmarks.runs import markdown_table, params_with, recorded_run, still_so
+from benchmarks.runs import markdown_table, params_with, recorded_run, still_so, store, stored
 from clipdrive.driving.drivers import Follower
 from clipdrive.driving.environment import DriveEnv
-from clipdrive.driving.spawn import DIRECTIONS, EVALUATE
+from clipdrive.driving.spawn import DIRECTIONS
 from clipdrive.experience.workers import run_tasks
 from clipdrive.params import Params, params_as_values
 from clipdrive.simulator.supervisor import until_done
+from clipdrive.training.evaluation import evaluation_env
 
 RACE: dict[str, Any] = {
     "reward.target_speed_mps": 12.5,
@@ -44,18 +43,16 @@ def follower_sweep() -> dict[str, dict[str, float]]:
     """Metrics of the follower on each route of the evaluation, by setting; from the record, or driven now."""
     params = params_with({})
     values = {key: params_as_values(params)[key] for key in ("tracks", "vehicle", "ending", "camera")}
-    path = runs.RECORDS / "race-follower.json"
-    record: dict[str, Any] = {"params": values, "settings": {}}
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        record = found if still_so(found["params"], values) else record
+    record = stored("race-follower")
+    if record is None or not still_so(record["params"], values):
+        record = {"params": values, "settings": {}}
     for cap_mps in CAPS_MPS:
         for lateral_mps2 in LATERAL_LIMITS_MPS2:
             name = f"follower, at most {cap_mps:g} m/s and {lateral_mps2:g} m/s2 sideways"
             if name not in record["settings"]:
                 print(f"== {name}", flush=True)
                 record["settings"][name] = _metrics(_laps(params, cap_mps, lateral_mps2))
-                path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                store("race-follower", record)
     return record["settings"]
 
 
@@ -69,7 +66,7 @@ _env: DriveEnv | None = None  # of this worker process
 
 def _start(worker: int, params: Params) -> Callable[[], None]:
     global _env
-    _env = DriveEnv(params, tracks="evaluation", stream=EVALUATE, worker=worker)
+    _env = evaluation_env(params, worker)
     return _env.close
 
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runs import RECORDS, machine, markdown_table
+from benchmarks.runs import machine, markdown_table, store
 from benchmarks.server_drives import Drive, server
 
 TRACK = "circuit_1"
@@ -171,9 +170,7 @@ def main() -> None:
     }
     print(tables(record))
     if arguments.record:
-        RECORDS.mkdir(exist_ok=True)
-        path = RECORDS / "server-speed.json"
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        store("server-speed", record)
 
 
 if __name__ == "__main__":

@@ -63,20 +63,21 @@ def test_every_row_of_the_ablation_is_a_valid_change(row: str, monkeypatch) -> N
 
 def test_a_cell_of_the_conditions_is_driven_once_and_again_with_other_settings(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(runs, "RECORDS", tmp_path)
     monkeypatch.setattr(conditions, "evaluate", _not_driven)
-    path, agent = tmp_path / "conditions.json", tmp_path / "agent"
+    name, agent = "conditions", tmp_path / "agent"
     agent.mkdir()
     (agent / "agent.json").write_text("{}")
-    record = conditions.record_of(path, agent)
+    record = conditions.record_of(name, agent)
     changes = {"evaluate.weather": ["WetNoon"], "tracks.folder": "here"}
     record["cells"]["wet"] = {"settings": {"evaluate.weather": ["WetNoon"]}, "metrics": {"clean_share": 1.0}}
-    path.write_text(json.dumps(record))
-    again = conditions.record_of(path, agent)
-    assert conditions.judged(again, path, agent, "wet", changes, "agent") == {"clean_share": 1.0}
+    runs.store(name, record)
+    again = conditions.record_of(name, agent)
+    assert conditions.judged(again, name, agent, "wet", changes, "agent") == {"clean_share": 1.0}
     with pytest.raises(ZeroDivisionError):
-        conditions.judged(again, path, agent, "wet", changes | {"evaluate.starts": 8}, "agent")
+        conditions.judged(again, name, agent, "wet", changes | {"evaluate.starts": 8}, "agent")
     (agent / "agent.json").write_text("[]")  # another agent
-    assert conditions.record_of(path, agent)["cells"] == {}
+    assert conditions.record_of(name, agent)["cells"] == {}
 
 
 @pytest.mark.parametrize("weather", conditions.WEATHERS)
