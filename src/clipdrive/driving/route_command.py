@@ -11,7 +11,6 @@ from clipdrive.tracks.route import TURN_KINDS, Route
 
 RANGE_M = 50.0
 SIZE = len(TURN_KINDS) + 1
-LEFT, RIGHT = TURN_KINDS.index("left"), TURN_KINDS.index("right")
 
 
 def route_command(route: Route, s_m: float) -> np.ndarray:
