@@ -124,6 +124,26 @@ if __name__ == "__main__":
 """
 
 
+def start_slow_to_close(worker: int, mark: str):
+    def close() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+        Path(mark).touch()
+
+    return close
+
+
+def tell_twice(task: int) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_worker_that_is_told_twice_to_end_closes_what_it_holds(tmp_path):
+    """Linux sends one SIGTERM for each thread of a parent that was killed."""
+    with pytest.raises(WorkerError, match="ended from outside"):
+        list(run_tasks(tell_twice, [(1,)], start_slow_to_close, str(tmp_path / "closed")))
+    assert (tmp_path / "closed").exists()
+
+
 def test_no_worker_outlives_a_killed_parent(tmp_path):
     script = tmp_path / "sleepers.py"
     script.write_text(SLEEPERS.format(tests=str(Path(__file__).parent)))

@@ -85,6 +85,8 @@ def sentence_of(error: BaseException) -> str | None:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    # Linux tells of the parent's end once for each of its threads: the cleaning up must not be left half done.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -184,6 +184,8 @@ def _work(
     close: Callable[[], None] = lambda: None  # noqa: E731
 
     def leave(*_: object) -> None:
+        # Linux tells of the parent's end once for each of its threads: a second close would end the first half done.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             close()  # a real server wants its settings back
         finally:
@@ -206,4 +208,5 @@ def _work(
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it
         connection.send((error, "".join(traceback.format_exception(error))))
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # close() once, and to its end
         close()

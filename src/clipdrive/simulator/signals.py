@@ -10,19 +10,23 @@ from contextlib import contextmanager
 
 @contextmanager
 def sigterm_as_exit() -> Iterator[None]:
-    """While inside, SIGTERM raises SystemExit(143) in the main thread, unless somebody handles the signal
-    already."""
+    """While inside, the first SIGTERM raises SystemExit(143) in the main thread, and those after it do nothing, so
+    that what it set going is done; unless somebody handles the signal already."""
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
     def leave(number: int, _frame: object) -> None:
+        nonlocal handler
+        handler = signal.SIG_IGN
+        signal.signal(signal.SIGTERM, handler)
         raise SystemExit(128 + number)
 
+    handler: object = leave
     signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is leave:
+        if signal.getsignal(signal.SIGTERM) is handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
