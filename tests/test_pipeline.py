@@ -234,7 +234,7 @@ def _wait_for(condition, process: subprocess.Popen, seconds: float = 300.0) -> N
     while not condition():
         assert process.poll() is None, "dvc ended by itself"
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 def test_killed_twice_in_the_middle_of_train_it_ends_with_the_same_bits(clone: Clone) -> None:
@@ -242,18 +242,22 @@ def test_killed_twice_in_the_middle_of_train_it_ends_with_the_same_bits(clone: C
     expected = outs_of(clone)
     state = clone.root / ".clipdrive"
     shutil.rmtree(state, ignore_errors=True)
-    for wait in (0.1, 0.5):
+    for wait in (0.0, 0.1):  # the stage has a second or less to go when it has saved
         known = {path: path.stat().st_mtime_ns for path in state.glob("checkpoints/*/state.pt")}
 
         def saved(known: dict[Path, int] = known) -> bool:
             return any(known.get(p) != p.stat().st_mtime_ns for p in state.glob("checkpoints/*/state.pt"))
 
+        def stages() -> list[int]:
+            return [process for process, command in clone.processes().items() if "stages.train" in command]
+
         dvc = clone.start("repro", "-f", "-s", "train")
+        _wait_for(stages, dvc)
+        doomed = [*stages(), dvc.pid]
         _wait_for(saved, dvc)
         time.sleep(wait)
-        for process, command in clone.processes().items():
-            if "stages.train" in command or process == dvc.pid:
-                os.kill(process, signal.SIGKILL)
+        for process in doomed:
+            os.kill(process, signal.SIGKILL)
         dvc.wait()
         assert _none_left(clone) == {}
     assert not (clone.root / "models" / "agent").exists()
