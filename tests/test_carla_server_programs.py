@@ -473,6 +473,15 @@ def test_asynchronous_world_with_a_fixed_step_runs_in_real_time(world):
     assert 0.3 < elapsed_s < 1.3  # not faster than the clock, whatever else the machine does
 
 
+def test_asynchronous_world_goes_on_after_a_crowd_was_spawned(world):
+    """Each spawn shows itself in a tick of its own, which must not be taken from the ticks of the next seconds."""
+    cone = world.get_blueprint_library().find("static.prop.trafficcone01")
+    for number in range(150):
+        place = carla.Location(x=500.0 + 3.0 * (number % 10), y=3.0 * (number // 10), z=0.5)
+        world.spawn_actor(cone, carla.Transform(place))
+    assert world.wait_for_tick(2.5).frame > 150
+
+
 def test_boxes_of_actors_project_into_the_image(world):
     library, road = world.get_blueprint_library(), world.get_map()
     start = road.get_spawn_points()[5]

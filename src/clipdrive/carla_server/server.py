@@ -170,7 +170,7 @@ class Server:
         fixed = self.world.settings.fixed_delta_seconds
         elapsed = min(max(now - self.last_tick_s, 0.001), LONGEST_STEP_S)
         self.last_tick_s = now
-        self.next_tick_s = max(self.next_tick_s + (fixed or WALL_CLOCK_STEP_S), now)
+        self.next_tick_s = max(min(self.next_tick_s, now) + (fixed or WALL_CLOCK_STEP_S), now)  # one may come early
         if self._tick_safely(elapsed):
             self.world.send()
 
