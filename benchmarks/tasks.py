@@ -241,7 +241,24 @@ def _verdicts(task: str, named: list[str], reached: dict[str, list[tuple[float, 
         spread = max(theirs) - min(theirs)
         holds = "yes" if behind <= spread else "NO"
         lines.append(f"td3, {name}: {behind:.0f} behind Stable-Baselines3, whose seeds spread by {spread:.0f}: {holds}")
+    for agent in ("mpg", "mpg-sample", "ddpg"):
+        for name, ours, theirs in zip(named, reached.get(agent, []), reached["td3"], strict=False):
+            if min(len(ours), len(theirs)) in STUDENT_T:
+                lines.append(f"{agent} against td3, {name}: {against(ours, theirs)}")
     return lines
+
+
+def against(ours: tuple[float, ...], theirs: tuple[float, ...]) -> str:
+    """The difference of two means with its 95 % interval, and whether these seeds tell them apart.
+
+    Student's t with the degrees of freedom of the smaller sample alone: never narrower than Welch's interval.
+    """
+    difference = statistics.mean(ours) - statistics.mean(theirs)
+    samples = [ours, theirs]
+    error = sum(statistics.variance(sample) / len(sample) for sample in samples) ** 0.5
+    half = STUDENT_T[min(map(len, samples))] * error
+    verdict = "not told apart" if abs(difference) <= half else "better" if difference > 0 else "worse"
+    return f"{difference:+.0f} +- {half:.0f}: {verdict}"
 
 
 def main() -> None:

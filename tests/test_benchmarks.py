@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import ablation, conditions, race, runs
+from benchmarks import ablation, conditions, race, runs, tasks
 from ruamel.yaml import YAML
 
 from clipdrive.params import params_as_values
@@ -103,3 +103,10 @@ def test_the_races_follower_is_judged_by_its_quickest_clean_setting_and_a_lap_by
 def test_every_agent_of_the_race_is_a_valid_change(name: str, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     assert runs.params_with(race.AGENTS[name]) != runs.params_with({})
+
+
+def test_seeds_tell_two_agents_apart_by_the_interval_of_their_means_difference() -> None:
+    """4.303, Student's t of 2 degrees, times the square root of 1 / 3 + 1 / 3, is 3.5."""
+    assert tasks.against((1.0, 2.0, 3.0), (11.0, 12.0, 13.0)) == "-10 +- 4: worse"
+    assert tasks.against((2.0, 3.0, 4.0), (1.0, 2.0, 3.0)) == "+1 +- 4: not told apart"
+    assert tasks.against((6.0, 7.0, 8.0), (1.0, 2.0, 3.0)) == "+5 +- 4: better"
