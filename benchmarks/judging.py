@@ -13,7 +13,7 @@ import torch
 
 from clipdrive.params import Params
 from clipdrive.simulator.supervisor import until_done
-from clipdrive.training.evaluation import Start, drive_lap, evaluation_env, evaluation_starts, summarise
+from clipdrive.training.laps import Start, drive_lap, evaluation_env, evaluation_starts, summarise
 
 REACHED = 0.95  # mean route completion of a driver
 PROBE_STARTS, PROBE_M, PROBE_DECISIONS = 12, 300.0, 1000  # a probe: so many starts, each so far, or 100 s long

@@ -19,7 +19,7 @@ from clipdrive.driving.spawn import DIRECTIONS
 from clipdrive.experience.workers import run_tasks
 from clipdrive.params import Params, params_as_values
 from clipdrive.simulator.supervisor import until_done
-from clipdrive.training.evaluation import evaluation_env
+from clipdrive.training.laps import evaluation_env
 
 RACE: dict[str, Any] = {
     "reward.target_speed_mps": 12.5,

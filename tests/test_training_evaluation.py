@@ -11,7 +11,8 @@ import torch
 
 from clipdrive.agents.networks import NetworkError, NetworkSpec
 from clipdrive.agents.store import Driver
-from clipdrive.training.evaluation import DRIVERS, evaluate, evaluation_starts, summarise
+from clipdrive.training.evaluation import DRIVERS, evaluate
+from clipdrive.training.laps import evaluation_starts, summarise
 from small_params import params_with
 
 TRACKS = [("circuit:1", 900.0), ("circuit:2", 1000.0), ("circuit:3", 1100.0)]
