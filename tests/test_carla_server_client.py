@@ -339,6 +339,42 @@ def test_steering_right_turns_right(world):
     assert car.get_angular_velocity().z > 1.0
 
 
+@pytest.mark.parametrize(
+    ("control", "gear", "way"),
+    [
+        ({"throttle": 0.6}, 1, 1),
+        ({"throttle": 0.6, "reverse": True}, -1, -1),
+        ({"throttle": 0.6, "manual_gear_shift": True, "gear": 2}, 2, 1),
+        ({"throttle": 0.6, "manual_gear_shift": True, "gear": 0}, 0, 0),
+        ({"throttle": 0.6, "manual_gear_shift": True, "gear": -1}, -1, -1),
+    ],
+)
+def test_the_gear_says_which_way_and_is_shown(world, control, gear, way):
+    car = spawn_car(world)
+    car.apply_control(carla.VehicleControl(**control))
+    for _ in range(20):
+        world.tick()
+    speed = car.get_velocity().dot(car.get_transform().get_forward_vector())
+    assert speed * way > 1.0 if way else abs(speed) < 0.2
+    shown = car.get_control()
+    assert (shown.gear, shown.reverse) == (gear, gear < 0)
+    assert car.get_telemetry_data().gear == gear
+
+
+def test_a_torque_of_a_batch_turns_for_one_tick(client, world):
+    car = spawn_car(world)
+    turns = []
+    for command in (carla.command.ApplyTorque, carla.command.ApplyAngularImpulse):
+        car.set_simulate_physics(False)
+        car.set_simulate_physics(True)  # forgets every motion
+        car.set_location(carla.Location(0.0, 0.0, 50.0))  # where no tyre holds it back
+        client.apply_batch_sync([command(car, carla.Vector3D(0.0, 0.0, 1e5))])
+        world.tick()
+        turns.append(car.get_angular_velocity().z)
+    assert turns[0] == pytest.approx(STEP_S * turns[1], rel=1e-3)
+    assert turns[0] > 0.1
+
+
 def test_control_without_sticky_control_counts_for_one_tick(world):
     car = spawn_car(world, sticky_control="false")
     control = carla.VehicleControl(throttle=0.7)

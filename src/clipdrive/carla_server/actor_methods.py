@@ -100,9 +100,15 @@ class ActorMethods:
     @rpc.void
     def add_actor_force(self, actor_id: int, force: object) -> None:
         """Push for one tick."""
+        self.world.solid(actor_id).push(self._in_a_tick(values.vector(force, MAX_IMPULSE, "force")))
+
+    def add_actor_torque(self, actor_id: int, torque: object) -> None:
+        """Turn for one tick; batch only, as the client's `add_torque` sends an angular impulse."""
+        self.add_actor_angular_impulse(actor_id, list(self._in_a_tick(values.vector(torque, MAX_IMPULSE, "torque"))))
+
+    def _in_a_tick(self, force: tuple) -> tuple:
         step_s = self.world.settings.fixed_delta_seconds or self.world.last_step_s
-        push = values.vector(force, MAX_IMPULSE, "force")
-        self.world.solid(actor_id).push(tuple(part * step_s for part in push))
+        return tuple(part * step_s for part in force)
 
     @rpc.void
     def add_actor_angular_impulse(self, actor_id: int, impulse: object) -> None:
@@ -193,13 +199,13 @@ class ActorMethods:
     @rpc.value
     def get_telemetry_data(self, actor_id: int) -> tuple:
         vehicle = self.world.vehicle(actor_id)
-        throttle, steer, brake, *_, gear = vehicle.control
+        throttle, steer, brake, *_ = vehicle.control
         physics = vehicle.physics_control
         rpm, drag = physics.engine_rpm(vehicle.model.forward_mps), physics.fields[12]
         friction = [wheel[0] for wheel in physics.fields[15]]
         omega = vehicle.model.forward_mps / max(physics.radius_m, 1e-3)
         wheels = [(tire, 0.0, 0.0, omega, *(0.0,) * 6) for tire in friction]
-        return vehicle.model.forward_mps, steer, throttle, brake, rpm, gear, drag, wheels
+        return vehicle.model.forward_mps, steer, throttle, brake, rpm, vehicle.gear, drag, wheels
 
     @rpc.value
     def get_actor_component_world_transform(self, actor_id: int, _name: str) -> tuple:

@@ -74,6 +74,13 @@ _VEHICLES: dict[str, tuple] = {
     "vespa.zx125": (0.90, 0.43, 0.80, 190.0, 1, "motorcycle", "", (140, 180, 190)),
     "bh.crossbike": (0.74, 0.43, 0.80, 90.0, 1, "bicycle", "", (90, 90, 90)),
     "diamondback.century": (0.82, 0.37, 0.80, 85.0, 1, "bicycle", "", (150, 30, 30)),
+    "carlamotors.european_hgv": (3.95, 1.45, 1.75, 8500.0, 2, "truck", "", (200, 200, 205)),
+    "dodge.charger_police_2020": (2.55, 1.05, 0.80, 1950.0, 2, "car", "emergency", (20, 20, 20)),
+    "gazelle.omafiets": (0.92, 0.33, 0.88, 95.0, 1, "bicycle", "", (40, 40, 45)),
+    "harley-davidson.low_rider": (1.18, 0.43, 0.82, 385.0, 1, "motorcycle", "", (90, 20, 20)),
+    "micro.microlino": (1.26, 0.74, 0.75, 515.0, 1, "car", "electric", (120, 200, 220)),
+    "nissan.patrol_2021": (2.66, 1.07, 0.97, 2850.0, 2, "car", "", (60, 60, 65)),
+    "volkswagen.t2_2021": (2.25, 0.92, 0.98, 1300.0, 2, "van", "", (200, 90, 60)),
 }
 
 

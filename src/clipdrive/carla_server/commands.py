@@ -33,7 +33,7 @@ class Batch:
             10: methods.add_actor_impulse,
             11: methods.add_actor_force,
             12: methods.add_actor_angular_impulse,
-            13: methods.add_actor_angular_impulse,
+            13: methods.add_actor_torque,
             14: methods.set_actor_simulate_physics,
             15: methods.set_actor_enable_gravity,
             16: methods.set_actor_autopilot,

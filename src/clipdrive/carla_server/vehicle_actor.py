@@ -36,6 +36,7 @@ class Vehicle(Solid):
         self.ackermann: Ackermann | None = None
         self.ackermann_settings = ACKERMANN_SETTINGS
         self.control = NEUTRAL
+        self.gear = 1  # that is in: -1 backwards, 0 neutral
         self.control_is_new = False
         self.sticky = attributes["sticky_control"].lower() == "true"
         self.light_state = 0
@@ -48,8 +49,15 @@ class Vehicle(Solid):
     def apply_control(self, control: tuple) -> None:
         """Take a VehicleControl; without sticky control it counts for one tick."""
         self.ackermann = None
-        self.control, self.control_is_new = control, True
-        self.model.control(*control[:5])
+        self.control_is_new = True
+        self._hold(control)
+
+    def _hold(self, control: tuple, steering_share: float = 1.0) -> None:
+        """Keep a control, and drive by it; where gears are shifted by hand, the gear says which way."""
+        self.control = control
+        throttle, steer, brake, hand_brake, reverse, by_hand, gear = control
+        self.gear = -1 if reverse else gear if by_hand else 1
+        self.model.control(throttle if self.gear else 0.0, steer * steering_share, brake, hand_brake, self.gear < 0)
 
     def apply_ackermann(self, control: tuple) -> None:
         """Take a VehicleAckermannControl; it holds until the next control of either kind."""
@@ -64,7 +72,7 @@ class Vehicle(Solid):
         """Freeze the vehicle, or let it move again with all of its hidden state forgotten."""
         if on and not self.simulated:
             self.model.reset_state()
-            self.model.control(*self.control[:5])  # what the driver holds is no state of the vehicle
+            self._hold(self.control)  # what the driver holds is no state of the vehicle
         self.simulated = on
 
     def set_velocity(self, velocity: Vector) -> None:
@@ -102,24 +110,21 @@ class Vehicle(Solid):
         self.physics_control = control.with_wheels_of(stock)
         self._steering_share = control.steering_curve()
         self.model.change(self.parameters)
-        self.model.control(*self.control[:5])
+        self._hold(self.control)
 
     def step(self, ground: GroundMap, step_s: float) -> None:
         """Drive on for `step_s` seconds."""
         super().step(ground, step_s)
         if not self.control_is_new and not self.sticky and self.control is not NEUTRAL:
-            self.control, self.ackermann = NEUTRAL, None
-            self.model.control(*NEUTRAL[:5])
+            self.ackermann = None
+            self._hold(NEUTRAL)
         self.control_is_new = False
         if not self.simulated:
             return
         if self.ackermann is not None:
-            self.control = self.ackermann.control(self.model, step_s, self.ackermann_settings)
-            self.model.control(*self.control[:5])
+            self._hold(self.ackermann.control(self.model, step_s, self.ackermann_settings))
         if self._steering_share is not None:
-            throttle, steer, *others = self.control[:5]
-            share = self._steering_share(3.6 * math.hypot(*self.model.velocity))
-            self.model.control(throttle, steer * share, *others)
+            self._hold(self.control, self._steering_share(3.6 * math.hypot(*self.model.velocity)))
         model = self.model
         if self.constant_velocity is not None:
             frame = axes(model.pitch_deg, model.yaw_deg, model.roll_deg)
@@ -133,8 +138,9 @@ class Vehicle(Solid):
         model = self.model
         if not self.simulated:
             return wire.vehicle_record(self.id, self.pose, ZERO, ZERO, ZERO, self.control, SPEED_LIMIT_KMH)
+        control = (*self.control[:4], self.gear < 0, self.control[5], self.gear)  # CARLA shows the gear that is in
         return wire.vehicle_record(
-            self.id, self.pose, model.velocity, model.angular_velocity_deg, model.acceleration, self.control,
+            self.id, self.pose, model.velocity, model.angular_velocity_deg, model.acceleration, control,
             SPEED_LIMIT_KMH,
         )  # fmt: skip
 
