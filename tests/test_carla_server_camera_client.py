@@ -103,6 +103,33 @@ def test_the_car_and_the_walker_ahead_are_where_they_project(scene):
     assert rgb[tags == 14][:, :3].std() > 0 and rgb[..., 3].min() == 255
 
 
+@pytest.mark.parametrize(
+    ("mount", "seen"),
+    [
+        (carla.Transform(carla.Location(x=-5.5, z=2.8), carla.Rotation(pitch=-15.0)), True),  # follows the car
+        (carla.Transform(carla.Location(z=12.0), carla.Rotation(pitch=-90.0)), True),  # looks down on it
+        (carla.Transform(carla.Location(y=3.0, z=1.0), carla.Rotation(yaw=-90.0)), True),
+        (carla.Transform(carla.Location(x=1.5, z=2.4), carla.Rotation(pitch=-40.0)), False),  # on the roof
+        (carla.Transform(carla.Location(x=1.0, z=1.4), carla.Rotation(yaw=180.0)), False),  # inside
+    ],
+)
+def test_a_camera_sees_its_own_car_from_outside(world, scene, mount, seen):
+    car = scene[0]
+    sensor, images = camera(world, "instance_segmentation", mount, car)
+    pixels = bgra(image_of(images, world.tick()))
+    own = (pixels[..., 2] == 14) & (pixels[..., 1] + 256 * pixels[..., 0] == car.id)
+    middle = car.get_transform().transform(car.bounding_box.location)
+    column, row, _ = projected(sensor, middle)
+    assert own.any() == seen
+    if seen:
+        assert own[int(row), int(column)]
+    sensor.set_transform(carla.Transform(carla.Location(x=1.0, z=1.4)))
+    pixels = bgra(image_of(images, world.tick()))
+    assert not ((pixels[..., 2] == 14) & (pixels[..., 1] + 256 * pixels[..., 0] == car.id)).any()
+    sensor.stop()
+    sensor.destroy()
+
+
 def test_the_wheels_converters_work_on_the_images(scene):
     *_, images = scene
     tags = bgra(images["semantic_segmentation"])[..., 2]

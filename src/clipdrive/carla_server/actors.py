@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from clipdrive.carla_server import wire
@@ -18,6 +19,7 @@ class Actor:
 
     semantic_tags = b""
     stream_id: int | None = None
+    sees_parent = False  # a camera that is far enough off what it is mounted on
 
     def __init__(self, actor_id: int, blueprint: Blueprint, attributes: dict[str, str], pose: Pose) -> None:
         self.id = actor_id
@@ -147,6 +149,12 @@ class Solid(Actor):
     def feel(self, other: Solid, impulse: Vector, touch_s: float) -> None:
         """Take note of a hit that lasted `touch_s`, after what it changed by `knock`."""
         self.hits.append((other, impulse))
+
+    def distance_m(self, place: Vector) -> float:
+        """How far a place, along the actor's own axes, is from its box; 0 inside."""
+        x, y, z = self.body.half_extents_m
+        ahead, aside, up = abs(place[0]), abs(place[1]), abs(place[2] - self.body.centre_m)
+        return math.hypot(max(ahead - x, 0.0), max(aside - y, 0.0), max(up - z, 0.0))
 
     def drawn(self) -> DrawnBox:
         """Return the box that cameras draw."""

@@ -23,14 +23,15 @@ class Scene:
         cls, ground: GroundMap, solids: Mapping[int, Solid], parameters: tuple[float, ...], viewers: Sequence[Actor]
     ) -> Scene:
         """The scene of these actors under CARLA's 14 WeatherParameters, for the cameras `viewers`."""
-        seen = any(solid is not viewer.parent for solid in solids.values() for viewer in viewers)
+        seen = any(viewer.sees_parent or solid is not viewer.parent for solid in solids.values() for viewer in viewers)
         boxes = box_rows([solid.drawn() for solid in solids.values()]) if seen else NO_BOXES
         return cls(ground, boxes, Weather.of(parameters))
 
     def mounts(self, viewer: Actor) -> np.ndarray:
-        """Ids of what a camera is mounted on, which it does not see."""
+        """Ids of what a camera is mounted on and does not see."""
         ids = []
         while viewer.parent is not None:
+            if not viewer.sees_parent:
+                ids.append(viewer.parent.id)
             viewer = viewer.parent
-            ids.append(viewer.id)
         return np.array(ids, dtype=np.int64) if ids and len(self.boxes) else NO_MOUNTS

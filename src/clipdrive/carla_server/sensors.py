@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 4096 * 4096
 WALL = 4  # semantic tag
 WALL_ACTOR = (0, 0, (0, "static.wall", ()), (ZERO, ZERO, ZERO, 0), bytes([WALL]), b"")
+SEEN_FROM_M = 1.5  # from its box, a camera's own mount is seen
 GRAVITY_MPS2 = 9.81
 EARTH_RADIUS_M = 6378137.0
 
@@ -74,6 +75,19 @@ class CameraSensor(Sensor):
             raise RpcError(f"fov {self.fov_deg:g}: allowed are 1 to 175 degrees")
         self.camera = Camera(self.width, self.height, self.fov_deg, self.kind)
         self.constant_pixels = bytes(self.width * self.height * 4)
+
+    def attach(self, parent: Actor, relative: Pose) -> None:
+        super().attach(parent, relative)
+        self._look_back()
+
+    def place(self, pose: Pose) -> None:
+        super().place(pose)
+        self._look_back()
+
+    def _look_back(self) -> None:
+        """A camera in or close to a car's box would see nothing but the box, one that chases the car sees the car."""
+        mount = self.parent
+        self.sees_parent = isinstance(mount, Solid) and mount.distance_m(self.relative[:3]) >= SEEN_FROM_M
 
     def image(self, world: World) -> tuple[bytes, bytes | memoryview]:
         """Draw what the camera sees of `world.scene`: the head of its message, and the pixels."""
