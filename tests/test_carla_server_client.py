@@ -475,6 +475,18 @@ def test_first_image_is_never_lost(world):
         camera.destroy()
 
 
+def test_cameras_are_drawn_in_a_world_without_rendering_as_by_carla_0_9_16(world):
+    settings = world.get_settings()
+    settings.no_rendering_mode = True
+    world.apply_settings(settings)
+    car = spawn_car(world)
+    _, images = spawn_camera(world, car)
+    frame = world.tick()
+    image = images.get(timeout=5.0)
+    assert image.frame == frame
+    assert pixels(image).std() > 5.0
+
+
 def test_camera_moves_with_its_mount(world):
     car = spawn_car(world)
     camera, _ = spawn_camera(world, car)

@@ -264,7 +264,7 @@ class World:
 
     def _prepare_scene(self, cameras: list[CameraSensor]) -> bool:
         """Set what these cameras see; False where there is nothing to draw."""
-        if not cameras or self.settings.no_rendering_mode:
+        if not cameras:
             return False
         try:
             self.scene = Scene.of(self.ground, self.solids, self.weather, cameras)
