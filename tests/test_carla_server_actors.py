@@ -216,6 +216,24 @@ def gap(a, b):
     return abs(a.pose[0] - b.pose[0]) - a.body.half_extents_m[0] - b.body.half_extents_m[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "after_3_s", "after_20_s"),
+    [
+        ("vehicle.bh.crossbike", (2.0, 5.0), (6.0, 11.7)),  # 4.2 W/kg: sqrt(2 * 4.2 * 3) = 5.0 at most; its top speed
+        ("vehicle.carlamotors.firetruck", (3.0, 8.0), (18.0, 29.0)),  # 20 W/kg: v = sqrt(2 * 20 * 20) = 28 at most
+        ("vehicle.kawasaki.ninja", (14.0, 21.0), (45.0, 65.0)),
+        (MODEL3, (14.0, 21.0), (45.0, 65.0)),
+    ],
+)
+def test_a_bicycle_and_a_fire_engine_gather_speed_as_such_do(pad, name, after_3_s, after_20_s):
+    scene = Scene(pad)
+    rider = scene.add(name, 0.0)
+    rider.apply_control((1.0, 0.0, 0.0, False, False, False, 0))
+    for ticks, (least, most) in ((round(3.0 / STEP_S), after_3_s), (round(17.0 / STEP_S), after_20_s)):
+        scene.run(ticks)
+        assert least < math.hypot(*rider.velocity) < most
+
+
 def test_a_moving_car_pushes_a_standing_one_and_momentum_stays(pad):
     scene = Scene(pad)
     fast, standing = scene.add(MODEL3, 100.0, speed=10.0), scene.add(MODEL3, 106.0)

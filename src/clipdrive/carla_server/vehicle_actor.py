@@ -10,7 +10,7 @@ from clipdrive.carla_server import wire
 from clipdrive.carla_server.ackermann import ACKERMANN_SETTINGS, Ackermann
 from clipdrive.carla_server.actors import ZERO, Solid
 from clipdrive.carla_server.blueprints import Blueprint
-from clipdrive.carla_server.catalogue import Body
+from clipdrive.carla_server.catalogue import BICYCLE, Body
 from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.physics_control import PhysicsControl
 from clipdrive.carla_server.poses import Vector, axes, turn
@@ -20,6 +20,9 @@ from clipdrive.carla_server.wire import Pose
 
 NEUTRAL = (0.0, 0.0, 0.0, False, False, False, 0)
 SPEED_LIMIT_KMH = 30.0
+HEAVY_KG = 3500.0
+# Of the Model 3's force and power per kilogram, and of its top speed: a cyclist has 4 W/kg, a fire engine 20.
+_HEAVY, _PEDALLED, _ORDINARY = (0.3, 0.15, 0.5), (0.25, 0.03, 0.18), (1.0, 1.0, 1.0)
 
 
 class Vehicle(Solid):
@@ -156,6 +159,7 @@ def _parameters(body: Body) -> VehicleParameters:
     )
     if mass == length == height == 1.0:
         return base
+    force, power, top = _PEDALLED if body.tag == BICYCLE else _HEAVY if body.mass_kg > HEAVY_KG else _ORDINARY
     return dataclasses.replace(
         base,
         mass_kg=body.mass_kg,
@@ -163,8 +167,9 @@ def _parameters(body: Body) -> VehicleParameters:
         front_axle_m=base.front_axle_m * length,
         rear_axle_m=base.rear_axle_m * length,
         cg_height_m=base.cg_height_m * height,
-        drive_force_n=base.drive_force_n * mass,
-        drive_power_w=base.drive_power_w * mass,
+        drive_force_n=base.drive_force_n * mass * force,
+        drive_power_w=base.drive_power_w * mass * power,
+        speed_max_mps=base.speed_max_mps * top,
         brake_force_n=base.brake_force_n * mass,
         drag_area_m2=base.drag_area_m2 * width_m * height_m / (base.half_width_m * base.half_height_m),
         half_length_m=length_m,
