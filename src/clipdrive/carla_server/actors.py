@@ -19,7 +19,7 @@ class Actor:
 
     semantic_tags = b""
     stream_id: int | None = None
-    sees_parent = False  # a camera that is far enough off what it is mounted on
+    sees_parent = False  # a sensor that is far enough off what it is mounted on
 
     def __init__(self, actor_id: int, blueprint: Blueprint, attributes: dict[str, str], pose: Pose) -> None:
         self.id = actor_id

@@ -160,7 +160,7 @@ class ObstacleSensor(RaySensor):
         nearest_m, other = self.range_m, None
         for box in world.drawn_boxes(self):
             actor = world.solids[box.actor_id]
-            if self.only_dynamic and actor.type_id in PROPS:
+            if actor is self.parent or (self.only_dynamic and actor.type_id in PROPS):
                 continue
             distance, _ = rays.enter_box(box, np.array(self.pose[:3]), ahead, self.radius_m)
             if distance[0] <= nearest_m:

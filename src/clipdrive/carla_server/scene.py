@@ -29,9 +29,15 @@ class Scene:
 
     def mounts(self, viewer: Actor) -> np.ndarray:
         """Ids of what a camera is mounted on and does not see."""
-        ids = []
-        while viewer.parent is not None:
-            if not viewer.sees_parent:
-                ids.append(viewer.parent.id)
-            viewer = viewer.parent
-        return np.array(ids, dtype=np.int64) if ids and len(self.boxes) else NO_MOUNTS
+        ids = unseen_mounts(viewer) if len(self.boxes) else ()
+        return np.array(ids, dtype=np.int64) if ids else NO_MOUNTS
+
+
+def unseen_mounts(viewer: Actor) -> list[int]:
+    """Ids of what a sensor is mounted on and does not see."""
+    ids = []
+    while viewer.parent is not None:
+        if not viewer.sees_parent:
+            ids.append(viewer.parent.id)
+        viewer = viewer.parent
+    return ids

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 4096 * 4096
 WALL = 4  # semantic tag
 WALL_ACTOR = (0, 0, (0, "static.wall", ()), (ZERO, ZERO, ZERO, 0), bytes([WALL]), b"")
-SEEN_FROM_M = 1.5  # from its box, a camera's own mount is seen
+SEEN_FROM_M = 1.5  # from its box, what a sensor is mounted on is seen
 GRAVITY_MPS2 = 9.81
 EARTH_RADIUS_M = 6378137.0
 
@@ -35,6 +35,19 @@ class Sensor(Actor):
         super().__init__(actor_id, blueprint, attributes, pose)
         self.interval_s = max(0.0, float(attributes.get("sensor_tick", 0.0)))
         self.due_s = -math.inf
+
+    def attach(self, parent: Actor, relative: Pose) -> None:
+        super().attach(parent, relative)
+        self._look_back()
+
+    def place(self, pose: Pose) -> None:
+        super().place(pose)
+        self._look_back()
+
+    def _look_back(self) -> None:
+        """In or close to a car's box nothing but the box would be seen; from behind the car, the car is."""
+        mount = self.parent
+        self.sees_parent = isinstance(mount, Solid) and mount.distance_m(self.relative[:3]) >= SEEN_FROM_M
 
     def is_due(self, elapsed_s: float) -> bool:
         """Tell whether `sensor_tick` lets this sensor measure now, and if so, set when the next time is."""
@@ -75,19 +88,6 @@ class CameraSensor(Sensor):
             raise RpcError(f"fov {self.fov_deg:g}: allowed are 1 to 175 degrees")
         self.camera = Camera(self.width, self.height, self.fov_deg, self.kind)
         self.constant_pixels = bytes(self.width * self.height * 4)
-
-    def attach(self, parent: Actor, relative: Pose) -> None:
-        super().attach(parent, relative)
-        self._look_back()
-
-    def place(self, pose: Pose) -> None:
-        super().place(pose)
-        self._look_back()
-
-    def _look_back(self) -> None:
-        """A camera in or close to a car's box would see nothing but the box, one that chases the car sees the car."""
-        mount = self.parent
-        self.sees_parent = isinstance(mount, Solid) and mount.distance_m(self.relative[:3]) >= SEEN_FROM_M
 
     def image(self, world: World) -> tuple[bytes, bytes | memoryview]:
         """Draw what the camera sees of `world.scene`: the head of its message, and the pixels."""

@@ -15,7 +15,7 @@ from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.maps import MapLibrary, WorldMap
 from clipdrive.carla_server.range_sensors import RANGE_SENSORS
 from clipdrive.carla_server.rpc import RpcError
-from clipdrive.carla_server.scene import Scene
+from clipdrive.carla_server.scene import Scene, unseen_mounts
 from clipdrive.carla_server.sensors import GRAVITY_MPS2, SENSORS, CameraSensor, Sensor
 from clipdrive.carla_server.settings import CLEAR_NOON, DEFAULT_STEP_S, EpisodeSettings
 from clipdrive.carla_server.streams import StreamServer
@@ -204,12 +204,9 @@ class World:
         return solid
 
     def drawn_boxes(self, viewer: Actor | None = None) -> list[DrawnBox]:
-        """Return the boxes of all vehicles, walkers and props but the one that `viewer` is mounted on."""
-        mounts = set()
-        while viewer is not None:
-            mounts.add(viewer.id)
-            viewer = viewer.parent
-        return [solid.drawn() for solid in self.solids.values() if solid.id not in mounts]
+        """Return the boxes of all vehicles, walkers and props that `viewer` sees."""
+        unseen = unseen_mounts(viewer) if viewer is not None else ()
+        return [solid.drawn() for solid in self.solids.values() if solid.id not in unseen]
 
     def actor_to_wire(self, actor: Actor) -> tuple:
         """Return the Actor struct with its stream's token."""
