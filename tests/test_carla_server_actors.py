@@ -116,6 +116,16 @@ def test_a_place_that_is_taken_is_refused(world, first, second, ahead_m, free):
     world.spawn(second, {}, (x, y, z + 5.0, *rotation))  # there is room above
 
 
+def test_what_is_far_off_a_place_costs_its_spawn_next_to_nothing(world, monkeypatch):
+    world.spawn(MODEL3, {}, place_on_road(world))
+    asked = []
+    monkeypatch.setattr("clipdrive.carla_server.actors.footprints_overlap", lambda *boxes: asked.append(boxes))
+    world.spawn(MODEL3, {}, place_on_road(world, ahead_m=20.0))
+    assert asked == []
+    world.spawn(MODEL3, {}, place_on_road(world, ahead_m=4.0))
+    assert len(asked) == 1
+
+
 def test_ai_walkers_are_refused_by_name(world):
     person = world.spawn(PERSON, {}, place_on_road(world))
     with pytest.raises(RpcError, match="controller.ai.walker is not supported"):

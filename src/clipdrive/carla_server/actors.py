@@ -102,6 +102,7 @@ class Solid(Actor):
     def __init__(self, actor_id: int, blueprint: Blueprint, attributes: dict[str, str], pose: Pose) -> None:
         super().__init__(actor_id, blueprint, attributes, pose)
         self.body = blueprint.body
+        self.reach_m = math.hypot(*self.body.half_extents_m[:2])  # of the box from its middle, seen from above
         self.semantic_tags = bytes([self.body.tag])
         self.color = _color(attributes.get("color")) or self.body.color
         self.collides = True
@@ -167,6 +168,9 @@ class Solid(Actor):
 
 def boxes_overlap(a: Solid, b: Solid) -> bool:
     """Tell whether the boxes of two solid actors overlap; in height as if both stood upright."""
+    reach_m = a.reach_m + b.reach_m
+    if abs(a.pose[0] - b.pose[0]) > reach_m or abs(a.pose[1] - b.pose[1]) > reach_m:
+        return False
     a_half, b_half = a.body.half_extents_m, b.body.half_extents_m
     low_a, low_b = a.bottom_m, b.bottom_m
     if low_a >= low_b + 2.0 * b_half[2] or low_b >= low_a + 2.0 * a_half[2]:
