@@ -212,6 +212,23 @@ def test_attributes_and_parents_come_back(carla_server_port, world):
     camera.stop()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("sticky_control", "1", "true or false"), ("color", "100", "R,G,B of 0 to 255"),
+        ("color", "0,0,256", "R,G,B of 0 to 255"), ("color", "1,2", "R,G,B of 0 to 255"),
+    ],
+)  # fmt: skip
+def test_a_value_that_would_spoil_the_actors_of_every_client_is_refused(world, name, value, expected):
+    blueprint = world.get_blueprint_library().find("vehicle.tesla.model3")
+    with pytest.raises(ValueError):
+        blueprint.set_attribute(name, value)  # which takes it all the same
+    with pytest.raises(RuntimeError, match=f"{name} is '{value}', expected {expected}"):
+        world.spawn_actor(blueprint, world.get_map().get_spawn_points()[0])
+    world.tick()
+    assert [actor.type_id for actor in world.get_actors()] == ["spectator"]
+
+
 def test_a_place_that_is_taken_is_refused(world):
     car = spawn_car(world)
     blueprint = world.get_blueprint_library().find("vehicle.audi.tt")

@@ -50,18 +50,37 @@ class Blueprint:
     def values(self, given: dict[str, str]) -> dict[str, str]:
         """Return the value of every attribute, `given` before the defaults where it may be changed.
 
-        Raises RpcError where a number is none.
+        Raises RpcError where a number, a bool or a colour is none: a client that reads it would fail on all actors.
         """
         chosen = {}
         for attribute in self.attributes:
             value = given.get(attribute.id, attribute.value) if attribute.modifiable else attribute.value
-            if attribute.type in (INT, FLOAT):
-                try:
-                    float(value)
-                except ValueError:
-                    raise RpcError(f"{self.id}: {attribute.id} is {value!r:.40}, expected a number") from None
+            is_one, expected = _KINDS.get(attribute.type, (None, ""))
+            if is_one is not None and not is_one(value):
+                raise RpcError(f"{self.id}: {attribute.id} is {value!r:.40}, expected {expected}")
             chosen[attribute.id] = value
         return chosen
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_bool(value: str) -> bool:
+    return value.lower() in ("true", "false")
+
+
+def _is_color(value: str) -> bool:
+    parts = value.split(",")
+    return len(parts) == 3 and all(p.strip().isascii() and p.strip().isdigit() and int(p) < 256 for p in parts)
+
+
+_NUMBER = (_is_number, "a number")
+_KINDS = {INT: _NUMBER, FLOAT: _NUMBER, BOOL: (_is_bool, "true or false"), COLOR: (_is_color, "R,G,B of 0 to 255")}
 
 
 def _floats(*pairs: tuple[str, float]) -> tuple[Attribute, ...]:
