@@ -213,14 +213,18 @@ def test_attributes_and_parents_come_back(carla_server_port, world):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "expected"),
+    ("type_id", "name", "value", "expected"),
     [
-        ("sticky_control", "1", "true or false"), ("color", "100", "R,G,B of 0 to 255"),
-        ("color", "0,0,256", "R,G,B of 0 to 255"), ("color", "1,2", "R,G,B of 0 to 255"),
+        ("vehicle.tesla.model3", "sticky_control", "1", "true or false"),
+        ("vehicle.tesla.model3", "color", "100", "R,G,B of 0 to 255"),
+        ("vehicle.tesla.model3", "color", "0,0,256", "R,G,B of 0 to 255"),
+        ("vehicle.tesla.model3", "color", "1,2", "R,G,B of 0 to 255"),
+        ("walker.pedestrian.0001", "speed", "inf", "a number"),
+        ("sensor.camera.rgb", "lens_k", "-1e39", "a number"),
     ],
-)  # fmt: skip
-def test_a_value_that_would_spoil_the_actors_of_every_client_is_refused(world, name, value, expected):
-    blueprint = world.get_blueprint_library().find("vehicle.tesla.model3")
+)
+def test_a_value_that_would_spoil_the_actors_of_every_client_is_refused(world, type_id, name, value, expected):
+    blueprint = world.get_blueprint_library().find(type_id)
     with pytest.raises(ValueError):
         blueprint.set_attribute(name, value)  # which takes it all the same
     with pytest.raises(RuntimeError, match=f"{name} is '{value}', expected {expected}"):

@@ -15,6 +15,7 @@ from clipdrive.carla_server.catalogue import (
     WalkerModel,
 )
 from clipdrive.carla_server.rpc import RpcError
+from clipdrive.carla_server.wire import FLOAT32_MAX
 
 BOOL, INT, FLOAT, STRING, COLOR = 1, 2, 3, 4, 5  # types of an attribute on the wire
 
@@ -64,10 +65,9 @@ class Blueprint:
 
 def _is_number(value: str) -> bool:
     try:
-        float(value)
+        return not abs(float(value)) > FLOAT32_MAX
     except ValueError:
         return False
-    return True
 
 
 def _is_bool(value: str) -> bool:
@@ -79,7 +79,7 @@ def _is_color(value: str) -> bool:
     return len(parts) == 3 and all(p.strip().isascii() and p.strip().isdigit() and int(p) < 256 for p in parts)
 
 
-_NUMBER = (_is_number, "a number")
+_NUMBER = (_is_number, "a number that is a float32")
 _KINDS = {INT: _NUMBER, FLOAT: _NUMBER, BOOL: (_is_bool, "true or false"), COLOR: (_is_color, "R,G,B of 0 to 255")}
 
 
