@@ -1,20 +1,31 @@
-"""docs/algorithms.md: every command that it shows is of keys and values that fit together."""
+"""Every `dvc exp run -S` that the docs show is of keys and values that fit together; the papers' settings above all."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
 from small_params import params_with
 
-TEXT = (Path(__file__).parents[1] / "docs" / "algorithms.md").read_text(encoding="utf-8")
-OVERRIDE = re.compile(r"-S '?([\w.]+)=([^\s'`]+)'?")
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
+OVERRIDE = re.compile(r"-S (?:'([\w.]+)=([^']+)'|([\w.]+)=([^\s'`]+))")
 
 
 def overrides(text: str) -> dict[str, object]:
-    return {key.replace(".", "__"): YAML(typ="safe").load(value) for key, value in OVERRIDE.findall(text)}
+    pairs = [(quoted or plain, value or word) for quoted, value, plain, word in OVERRIDE.findall(text)]
+    assert len(pairs) == len(re.findall(r"-S ", text)), text
+    return {key.replace(".", "__"): YAML(typ="safe").load(value) for key, value in pairs}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+def test_every_command_of_every_page_is_of_valid_params(page):
+    for line in (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        if "dvc exp run -S" in line and "--queue" not in line and "$ " not in line:  # `$ `: shown with its refusal
+            params_with(**overrides(line[line.index("dvc exp run -S") :].split(" # ")[0].split("` ")[0]))
 
 
 def test_every_command_is_of_valid_params():
@@ -22,13 +33,14 @@ def test_every_command_is_of_valid_params():
     commands = [line for line in joined.splitlines() if line.strip().startswith("dvc exp run -S")]
     plain = overrides(TEXT[TEXT.index("`PLAIN` stands for") :].split("| paper |")[0])
     rows = TEXT[TEXT.index("| paper |") :].splitlines()[2:]
-    assert len(commands) == 3 and len(rows) == 6 and len(plain) == 9
+    assert len(commands) == 3 and len(rows) == 6 and len(plain) == 11
     for command in commands:
         params_with(**overrides(command))
     for row in rows:
         found = overrides(row)
         assert len(found) > 3, row
-        params_with(**(plain | found))
+        params = params_with(**(plain | found))
+        assert all(value is None for name, value in vars(params.clip).items() if name in vars(params.clip_kind))
     riddle = params_with(**overrides(next(line for line in commands if "gamma=0.9" in line)))
     assert (riddle.gamma, riddle.tau, riddle.critic_lr, riddle.batch_size) == (0.9, 0.001, 1e-4, 256)
     assert (riddle.clip.actor_cnn, riddle.clip.critic_cnn, riddle.encoder) == (1.0, 10.0, "separate")

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from clipdrive.agents.clipping import ClippedOptimizer
 from clipdrive.agents.store import read_agent
 from clipdrive.agents.td3 import TD3
 from clipdrive.experience.episodes import Episode, EpisodeError, write_episode
+from clipdrive.training.run import TrainingRun
 from clipdrive.training.train import TrainError, train
 from interruption import interrupted_after
 from small_params import params_with
@@ -115,6 +117,24 @@ def test_gradients_altered_after_the_clip_fail_the_stage(tmp_path, episodes, mon
     assert certificate["certificate"]["violations"] == 1
 
 
+def test_a_target_that_something_steps_fails_the_stage(tmp_path, episodes, monkeypatch):
+    real = ClippedOptimizer.step
+
+    def step_and_move_a_target(self, *args, **kwargs):
+        result = real(self, *args, **kwargs)
+        for td3 in agents:
+            td3.critic_target.q1.out.weight.data.mul_(1.001)
+        return result
+
+    agents, begin = [], TD3.__init__
+    monkeypatch.setattr(TD3, "__init__", lambda self, *a: (begin(self, *a), agents.append(self))[0])
+    monkeypatch.setattr(ClippedOptimizer, "step", step_and_move_a_target)
+    with pytest.raises(TrainError, match="1 tensors of the targets were stepped; targets only follow") as caught:
+        run(episodes, tmp_path / "out")
+    certificate = json.loads(Path(str(caught.value).rsplit(" ", 1)[1]).read_text())
+    assert certificate["certificate"]["targets_stepped"] == 1
+
+
 def test_a_gradient_that_is_not_finite_fails_the_stage_and_keeps_the_batch(tmp_path, episodes, monkeypatch):
     real = TD3._target
     monkeypatch.setattr(TD3, "_target", lambda self, batch: real(self, batch) * (1.0 if self.updates < 12 else np.nan))
@@ -174,6 +194,17 @@ def test_a_q_beyond_its_bound_is_said_and_ends_the_training_only_where_asked(tmp
     assert read_agent(tmp_path / "off" / "models") is not None
 
 
+def test_a_training_that_was_ended_stays_so_where_its_outputs_were_cut_off(tmp_path, episodes, monkeypatch):
+    ended = {"gamma": 0.0, "critic_lr": 0.5, "reward__crash": "none", "train__stop_on_q_bound": True}
+    ended["train__checkpoint_every_steps"] = 1
+    run(episodes, tmp_path / "whole", **ended)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TrainingRun, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(episodes, tmp_path / "again", **ended)
+    run(episodes, tmp_path / "again", **ended)
+    assert contents(tmp_path / "again") == contents(tmp_path / "whole")
+
+
 def test_a_dead_actor_is_said_and_ends_the_training_only_where_asked(tmp_path, episodes, capsys, monkeypatch):
     monkeypatch.setattr("clipdrive.training.metrics.DEAD_AFTER", 5)
     ill = {"actor_init_scale": 1.0, "actor_lr": 1.0, "saturation_penalty": 0.0, "policy_delay": 1, "layer_norm": False}
@@ -189,7 +220,10 @@ def test_event_files_hold_the_logged_scalars_and_lie_outside_the_outs(tmp_path, 
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     import pandas as pd
 
-    run(episodes, tmp_path / "out", train__tensorboard=True)
+    every = {"train__tensorboard": True, "train__log_every_updates": 3}
+    with interrupted_after(37):  # row 33 of the first try is hidden: the second goes on behind update 30
+        run(episodes, tmp_path / "out", **every)
+    run(episodes, tmp_path / "out", **every)
     (folder,) = (tmp_path / "state" / "tensorboard").iterdir()
     events = accumulator.EventAccumulator(str(folder)).Reload()
     table = pd.read_csv(tmp_path / "out" / "run" / "updates.csv")

@@ -18,7 +18,7 @@ from torch import Tensor
 from clipdrive.agents.augment import mirrored, random_shift
 from clipdrive.agents.clipping import ClippedOptimizer, GroupNorms, Rule, named_groups, rules_of
 from clipdrive.agents.networks import Actor, Critic, NetworkSpec, load_weights
-from clipdrive.agents.structure import certified_structure
+from clipdrive.agents.structure import GroupError, certified_structure
 from clipdrive.agents.targets import ALGORITHMS, MpgGap, bootstrapped, imitation_weight, smoothed_action
 
 
@@ -69,6 +69,7 @@ class TD3:
         self.policy_delay = params.policy_delay if self.algorithm.delayed else 1
         self.gap = MpgGap(params.mpg_delta) if self.algorithm.remembers_gap else None
         self.updates = 0
+        self.targets_stepped = 0  # tensors that anything but the target update moved
         self.actor = Actor(spec).to(device)
         self.critic = Critic(spec).to(device)
         self.actor_target = _frozen_copy(self.actor)
@@ -95,7 +96,8 @@ class TD3:
         """What is certified of the structure (see `certified_structure`); raises GroupError where it is not sound."""
         trained = {"actor": self.actor, "critic": self.critic}
         targets = {"actor_target": self.actor_target, "critic_target": self.critic_target}
-        return certified_structure(trained, targets, [clipped.optimizer for clipped in self.optimizers])
+        counts = certified_structure(trained, targets, [clipped.optimizer for clipped in self.optimizers])
+        return counts | {"targets_stepped": self.targets_stepped}
 
     @torch.no_grad()
     def q_values(self, frames: Tensor, states: Tensor, actions: Tensor) -> Tensor:
@@ -115,10 +117,12 @@ class TD3:
     def update(self, batch: Batch, measure_update: bool = False) -> Update:
         """One update of the critics and, every `policy_delay` updates, of the actor and the targets.
 
-        With `measure_update` all scalars are made, and the norms of each layer. Raises ClippingError, before any
-        weight of that step changes.
+        With `measure_update` all scalars are made, and the norms of each layer; and the targets are certified to lie
+        still until they follow. Raises ClippingError, before any weight of that step changes, and GroupError where a
+        step moved a target.
         """
         params = self.params
+        targets = [weight.clone() for slow, _ in self._followers for weight in slow] if measure_update else None
         if params.mirror:
             batch = mirrored(batch, params.route_command)
         frames = self._augmented(batch.frames)
@@ -152,12 +156,23 @@ class TD3:
             scalars["saturated_share"] = (size > 0.99).float().mean()
             if measure_update:
                 scalars |= {"actor_loss": actor_loss.detach(), "action_abs_mean": size.mean()}
+        if targets is not None:
+            self._require_still(targets)
+        if self.updates % self.policy_delay == 0:
             for slow, online in self._followers:
                 torch._foreach_lerp_(slow, online, params.tau)  # theta' <- tau theta + (1 - tau) theta'
         errors = None
         if batch.weights is not None:
             errors = torch.maximum((q1 - target).abs(), (q2 - target).abs()).detach()
         return Update(scalars, norms, errors)
+
+    def _require_still(self, before: list[Tensor]) -> None:
+        """Raise GroupError where the targets are not what they were `before` the optimisers' steps."""
+        now = [weight for slow, _ in self._followers for weight in slow]
+        moved = torch.stack(torch._foreach_norm(torch._foreach_sub(now, before))).tolist()
+        self.targets_stepped = sum(size != 0.0 for size in moved)
+        if self.targets_stepped:
+            raise GroupError(f"{self.targets_stepped} tensors of the targets were stepped; targets only follow")
 
     @torch.no_grad()
     def _target(self, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clipdrive.agents.clipping import ClippingError
+from clipdrive.agents.clipping import ClippingError, GroupError
 from clipdrive.agents.networks import NetworkSpec
 from clipdrive.agents.td3 import TD3, Batch
 from clipdrive.driving.spawn import TRAIN
@@ -49,13 +49,16 @@ class Learner:
         self._logs: list[CsvLog | EventFiles] = []
 
     def open_logs(self, folder: Path, offsets: tuple[int, int] | None, events: Path | None) -> None:
-        """Begin the logs in `folder`, or cut them at `offsets` and go on; event files too where a folder is given."""
+        """Begin the logs in `folder`, or cut them at `offsets` and go on; event files too where a folder is given.
+
+        After `load_state`: what event files hold of updates behind the checkpoint is hidden.
+        """
         updates, layers = offsets or (None, None)
         self.update_log = CsvLog(folder / "updates.csv", update_columns(self.agent), updates)
         self.layer_log = CsvLog(folder / "layers.csv", layer_columns(self.agent), layers)
         self._logs = [self.update_log, self.layer_log]
         if events is not None:
-            self._events = EventFiles(events, updates or 0)
+            self._events = EventFiles(events, self.agent.updates + 1)
             self._logs.append(self._events)
 
     def expect(self, total_updates: int) -> None:
@@ -71,7 +74,7 @@ class Learner:
         return not self.watch.stopped and self.replay.holds(self.params.batch_size)
 
     def update(self, env_steps: int) -> None:
-        """One update, after `env_steps` driven decisions; raises ClippingError."""
+        """One update, after `env_steps` driven decisions; raises ClippingError and GroupError."""
         factor, share = self._lr_factor(), self.agent.updates / max(self.total_updates, 1)
         self.agent.set_learning_rates(factor)
         number, train = self.agent.updates + 1, self.params.train
@@ -82,7 +85,7 @@ class Learner:
         try:
             with self.profile.part("update"):
                 update = self.agent.update(batch, measure_update=logged or detailed)
-        except ClippingError:
+        except (ClippingError, GroupError):
             self.failed = (number, batch)
             raise
         with self.profile.part("sample"):

@@ -65,13 +65,13 @@ class TrainingRun:
         with self.profile.part("checkpoint"):
             state = self.checkpoint.load(self.memory)
         events = state_folder() / "tensorboard" / folder.name if self.params.train.tensorboard else None
-        self.learner.open_logs(folder, state["learner"]["offsets"] if state else None, events)
-        columns = episode_columns(self.params.task)
-        self.episode_log = CsvLog(folder / "episodes.csv", columns, state["episodes_offset"] if state else None)
         if state:
             self._load_state(state)
         else:
             self._fill_memory(episodes)
+        self.learner.open_logs(folder, state["learner"]["offsets"] if state else None, events)
+        columns = episode_columns(self.params.task)
+        self.episode_log = CsvLog(folder / "episodes.csv", columns, state["episodes_offset"] if state else None)
         self.learner.expect(self._total_updates())
 
     def _fill_memory(self, episodes: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from clipdrive.agents.clipping import ClippingError
+from clipdrive.agents.clipping import ClippingError, GroupError
 from clipdrive.agents.device import prepare_torch, training_device
 from clipdrive.params import DRIVE, Params, params_as_values
 from clipdrive.profile import Profile
@@ -36,9 +36,10 @@ def train(
 ) -> dict[str, Any]:
     """Train on the episodes in `episodes`; write the agent and the run's logs and metrics; return the metrics.
 
-    Raises TrainError when a gradient breaks its limit or is not finite (the certificate goes to the failure folder),
-    CapacityError for a memory that does not fit into the machine's, EpisodeError for a bad input, CheckpointError for
-    a damaged checkpoint. When the simulator is lost for good, the checkpoint is written first.
+    Raises TrainError when a gradient breaks its limit or is not finite, or a step moves a target (the certificate goes
+    to the failure folder), CapacityError for a memory that does not fit into the machine's, EpisodeError for a bad
+    input, CheckpointError for a damaged checkpoint. When the simulator is lost for good, the checkpoint is written
+    first.
     """
     if params.task == DRIVE and params.train.env_steps > 0:
         announce_servers(params)
@@ -52,7 +53,7 @@ def train(
         run.start(episodes)
         run.learn_before_driving()
         run.drive_and_learn()
-    except ClippingError as error:
+    except (ClippingError, GroupError) as error:
         raise _failure(error, run.learner, state_folder() / "failures" / key) from error
     except ServerLost as error:
         run.save()
@@ -74,7 +75,7 @@ def _values_in_use(params: Params) -> dict[str, Any]:
     return values
 
 
-def _failure(error: ClippingError, learner: Learner, folder: Path) -> TrainError:
+def _failure(error: ClippingError | GroupError, learner: Learner, folder: Path) -> TrainError:
     """Keep the certificate, and the batch, of a run that had to stop; the error that says where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(certificate(learner.agent), indent=2)

@@ -41,7 +41,7 @@ class HealthWatch:
             progress.say(sentence)
 
     def state(self) -> dict[str, Any]:
-        return {"said": self._said}
+        return {"said": self._said, "stopped": self.stopped}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self._said = state["said"]
+        self._said, self.stopped = state["said"], state["stopped"]
