@@ -47,6 +47,16 @@ def test_zero_nan_and_a_power_of_two():
     assert not fits("9.1", 10.0, 8)["norm logged before clipping"]
 
 
+def test_a_scale_is_a_power_of_two_within_the_digits_of_the_log():
+    assert fits("0.00015", 10.0, 8)["clip on scaled gradients"]  # 10 / 65536 = 0.000153
+    assert not fits("0.00018", 10.0, 8)["clip on scaled gradients"]
+
+
+@pytest.mark.parametrize("number", ["0e999999999", "1e-999999999", "0E+99999", " +1e-5 "])
+def test_exponents_without_measure_are_read(number):
+    fits(number, 10.0, 8)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -54,6 +64,10 @@ def test_zero_nan_and_a_power_of_two():
         (("-1", 1.0, 8), "never negative"),
         (("1", 0.0, 8), "limit: got 0"),
         (("1", 1.0, 0), "tensors: got 0"),
+        (("1", 1.0, 10**400), "tensors: got 1000"),
+        (("1", 1.0, 8, 0), "layers: got 0, allowed: 1 to 8"),
+        (("1", 1.0, 8, -2), "layers: got -2, allowed: 1 to 8"),
+        (("1", 1.0, 8, 9), "layers: got 9, allowed: 1 to 8"),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence(arguments, sentence):

@@ -17,6 +17,7 @@ class ClipCall:
     at: int
     exhausted: bool
     meant: set[str] = field(default_factory=set)  # the groups that an exhausted call may have been meant for
+    late: set[str] = field(default_factory=set)  # those of them whose gradient a step had used already
     before: dict[int, float] = field(default_factory=dict)  # by id of the parameter
     after: dict[int, float] = field(default_factory=dict)
 
@@ -33,8 +34,9 @@ class Group:
     clipped_steps: int = 0
     largest_before: float = 0.0
     largest_after: float = 0.0
+    excess: float = 1e-4  # relative, above the limit: what rounding may do
     last: GroupStep | None = None
-    logged: list[float] = field(default_factory=list)  # not compared yet
+    logged: list[tuple[float, GroupStep | None]] = field(default_factory=list)  # waiting for the next step
     unexplained: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)  # at each step
     passed: list[float] = field(default_factory=list)  # least share of the gradient that a tanh let through
@@ -51,9 +53,10 @@ class GroupStep:
     used: list[float]
     largest_entry: float
     calls: list[ClipCall]  # since the step before, that touched the group or nothing at all
-    altered: bool  # in place, by whomever, after the last backward pass
+    altered: bool  # made smaller, by whomever, after the last backward pass
     foreign: list[Trace]  # whose gradient holds the part of another loss
     passed: float | None = None  # least share of the gradient that a tanh before it let through
+    late: list[ClipCall] = field(default_factory=list)  # that found the gradient used already
 
     @property
     def before(self) -> float:
@@ -68,7 +71,14 @@ class GroupStep:
         return [call for call in self.calls if not call.exhausted]
 
     def exceeds(self) -> bool:
-        return self.group.limit is not None and self.after > self.group.limit * (1.0 + EXCESS)
+        return self.group.limit is not None and self.after > self.group.limit * (1.0 + self.group.excess)
 
-
-EXCESS = 1e-4  # relative: clips in half precision round coarsely
+    def by_layer(self, norms: list[float]) -> list[float]:
+        """Norms of weight and bias together: a vector belongs to the matrix before it."""
+        layers: list[list[float]] = []
+        for trace, norm in zip(self.traces, norms, strict=True):
+            if layers and trace.parameter.dim() < 2:
+                layers[-1].append(norm)
+            else:
+                layers.append([norm])
+        return [whole(layer) for layer in layers]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from clipdrive.doctor import faults
 
+MOST_TENSORS = 10**9
+
 
 class ExplainError(ValueError):
     """The number, the limit or the count cannot be what they are said to be."""
@@ -30,9 +32,11 @@ def explain(logged: float | str, limit: float, tensors: int, layers: int | None 
     value, half = _number(logged)
     if not limit > 0.0 or not math.isfinite(limit):
         raise ExplainError(f"limit: got {limit:g}, allowed: a number above 0")
-    if tensors < 1:
-        raise ExplainError(f"tensors: got {tensors}, allowed: 1 or more")
-    layers = layers or max(1, (tensors + 1) // 2)
+    if not 1 <= tensors <= MOST_TENSORS:
+        raise ExplainError(f"tensors: got {tensors}, allowed: 1 to {MOST_TENSORS}")
+    layers = (tensors + 1) // 2 if layers is None else layers
+    if not 1 <= layers <= tensors:
+        raise ExplainError(f"layers: got {layers}, allowed: 1 to {tensors}, the tensors")
     if not math.isfinite(value):
         others = [Verdict(fault, False, "it gives a finite number") for fault in faults.FAULTS]
         first = Verdict(faults.NOT_FINITE, True, "one NaN makes the norm NaN, one infinity makes it infinite")
@@ -50,7 +54,7 @@ def explain(logged: float | str, limit: float, tensors: int, layers: int | None 
         _above(faults.BACKWARD_AFTER_CLIP, above, "what the second backward() adds may have any norm"),
         _above(faults.SHARED, above, "the other network's loss changes the shared part behind this clip's back"),
         _exhausted(value, above),
-        _scaled(value, limit, above),
+        _scaled(value, half, limit, above),
         Verdict(
             faults.LEFT_OVER,
             not above,
@@ -95,7 +99,7 @@ def _number(logged: float | str) -> tuple[float, float]:
     if not isinstance(logged, str) or not math.isfinite(value):
         return value, 0.0
     mantissa, _, exponent = text.partition("e")
-    return value, 0.5 * 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    return value, 0.5 * 10.0 ** min(float(exponent or 0) - len(mantissa.partition(".")[2]), 300.0)
 
 
 def _before(value: float, limit: float, above: bool) -> Verdict:
@@ -141,12 +145,12 @@ def _exhausted(value: float, above: bool) -> Verdict:
     return Verdict(faults.EXHAUSTED, False, reason)
 
 
-def _scaled(value: float, limit: float, above: bool) -> Verdict:
+def _scaled(value: float, half: float, limit: float, above: bool) -> Verdict:
     if above:
         reason = "a clip of scaled gradients leaves limit / scale after unscaling, far below the limit"
         return Verdict(faults.SCALED, False, reason)
-    scale = limit / value if value > 0.0 else math.inf
-    power = scale > 1.5 and math.isfinite(scale) and abs(math.log2(scale) - round(math.log2(scale))) < 0.01
-    if power:
-        return Verdict(faults.SCALED, True, f"limit / logged = {scale:.6g}, a power of 2, as loss scales are")
+    power = round(math.log2(limit) - math.log2(value)) if value > 0.0 else 0
+    if power > 0 and abs(limit * 0.5**power - value) <= max(half, 0.007 * value):
+        reason = f"limit / logged = {limit / value:.6g}, which may be {2**power}, a power of 2, as loss scales are"
+        return Verdict(faults.SCALED, True, reason)
     return Verdict(faults.SCALED, False, "limit / logged is no power of 2, as a loss scale would make it")

@@ -84,7 +84,9 @@ def build_groups(
     for name, pairs in named.items():
         own = [traces.setdefault(id(p), Trace(full, p)) for full, p in pairs]
         limit = limits.get(name)
-        result.append(Group(name, list(dict.fromkeys(own)), None if limit is None else float(limit)))
+        group = Group(name, list(dict.fromkeys(own)), None if limit is None else float(limit))
+        group.excess = max(group.excess, *(2.0 * torch.finfo(trace.parameter.dtype).eps for trace in own))
+        result.append(group)
     return result
 
 

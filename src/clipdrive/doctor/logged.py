@@ -17,14 +17,14 @@ def rounding_of(value: float) -> float:
     return 0.5 * 10.0 ** (int(exponent or 0) - decimals)
 
 
-def same(value: float, norm: float) -> bool:
-    """Whether a number from a log is this norm, in the digits that it is written with (three at least)."""
-    tolerance = min(rounding_of(value), 3e-3 * abs(norm))
+def same(value: float, norm: float, most: float = 3e-3) -> bool:
+    """Whether a number from a log is this norm, in the digits that it is written with (three at least, by `most`)."""
+    tolerance = min(rounding_of(value), most * abs(norm))
     return abs(value - norm) <= max(tolerance, 2e-5 * abs(norm))
 
 
 def honest(value: float, step: GroupStep) -> bool:
-    return same(value, step.after)
+    return same(value, step.after, 0.05)  # two digits will do for what is right
 
 
 def judge_logged(value: float, step: GroupStep) -> Iterator[tuple[str, str]]:
@@ -43,10 +43,12 @@ def judge_logged(value: float, step: GroupStep) -> Iterator[tuple[str, str]]:
                 f"logged {value:.6g} is the norm {when}; the step used {step.after:.6g}" + _limit(step)
             )
             return
-    for when, norms in tensors.items():
+    parts = [("tensors", when, norms) for when, norms in tensors.items()]
+    parts += [("layers", when, step.by_layer(tensors[when])) for when in ("in the step", "after backward()")]
+    for what, when, norms in parts:
         if len(norms) > 1 and same(value, sum(norms)):
             yield faults.SUM_OF_NORMS, (
-                f"logged {value:.6g} is the sum of the norms of {len(norms)} tensors {when}; the norm of the whole in "
+                f"logged {value:.6g} is the sum of the norms of {len(norms)} {what} {when}; the norm of the whole in "
                 f"the step is {step.after:.6g}" + _limit(step)
             )
             return

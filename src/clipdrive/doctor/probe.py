@@ -22,9 +22,9 @@ from clipdrive.doctor.faults import Finding
 from clipdrive.doctor.groups import WatchError, build_groups, members, named_optimizers
 from clipdrive.doctor.interception import ClipCalls
 from clipdrive.doctor.logged import honest, judge_logged
-from clipdrive.doctor.rules import judge_gradient_flow, judge_step, waits_for_what_follows
+from clipdrive.doctor.rules import coverage, judge_gradient_flow, judge_layers, judge_step, waits_for_what_follows
 from clipdrive.doctor.table import table
-from clipdrive.doctor.traces import GradientHooks, TanhWatch, Trace, forget_old, norms_of, version_of, whole
+from clipdrive.doctor.traces import GradientHooks, TanhWatch, Trace, forget_old, norms_of, whole
 
 __all__ = ["Probe", "WatchError", "watch"]
 
@@ -69,6 +69,7 @@ class Probe:
         self._clips = ClipCalls(self._clip_begins, self._clip_ends)
         self._tanh = TanhWatch()
         self._handles: list[Any] = []
+        self._clearing: list[tuple[torch.optim.Optimizer, dict[str, Any]]] = []  # with a zero_grad of its own, or not
         self._clipped_elsewhere: set[int] = set()  # parameters of no group that a clip was given
         self._judge_structure()
 
@@ -88,18 +89,21 @@ class Probe:
         found = [g for g in self.groups if g.name == group]
         if not found:
             raise WatchError(f"logged: got the group {group!r}, allowed: {', '.join(g.name for g in self.groups)}")
-        self._compare_logged(found[0], float(value), final=False)
+        last = found[0].last
+        if last is None or not honest(float(value), last):
+            found[0].logged.append((float(value), last))  # the step that it is of may be the next one
 
     def open(self) -> None:
         for trace in self._traces.values():
             self._hooks.attach(trace)
         for number, optimizer in enumerate(self.optimizers.values()):
             _hook_base_classes(optimizer)
-            announced = optimizer.register_step_pre_hook(lambda *_, n=number: self._before_step(n))
+            announced = optimizer.register_step_pre_hook(lambda _, *given, n=number: self._announced(n, *given))
             optimizer._optimizer_step_pre_hooks.move_to_end(announced.id, last=False)  # before one that refuses
             taken = optimizer.register_step_post_hook(lambda *_, n=number: self._after_step(n))
             optimizer._optimizer_step_post_hooks.move_to_end(taken.id, last=False)
             self._handles += [announced, taken]
+            self._watch_clearing(optimizer)
         self._clips.open()
         self._tanh.__enter__()
 
@@ -110,16 +114,34 @@ class Probe:
         self._hooks.detach()
         for handle in self._handles:
             handle.remove()
+        for optimizer, own in self._clearing:
+            del optimizer.zero_grad
+            vars(optimizer).update(own)
         for number in list(self._coming):
             self._after_step(number)  # it was announced, and refused
         self._resolve_waiting(set(self._traces))
         self._judge_cover()
         for group in self.groups:
-            for value in group.logged:
-                self._compare_logged(group, value, final=True)
-            group.logged = []
-            self._judge_flow(group)
+            self._compare_logged(group, None)
+            self._forget_coincidences(group)
             self._judge_unstepped(group)
+            self._judge_flow(group)
+        if faults.DEAD not in self.faults:  # where a whole group is dead, layers of others are its victims
+            for group in self.groups:
+                for fault, detail in judge_layers(group.traces):
+                    self._add(fault, group.name, detail, group.steps)
+
+    def _watch_clearing(self, optimizer: torch.optim.Optimizer) -> None:
+        """What a late clip by hand left is gone once it is cleared."""
+        keys = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        clear = optimizer.zero_grad
+        self._clearing.append((optimizer, {k: v for k, v in vars(optimizer).items() if k == "zero_grad"}))
+
+        def cleared(*args: Any, **kwargs: Any) -> None:
+            self._resolve_waiting(keys)
+            clear(*args, **kwargs)
+
+        optimizer.zero_grad = cleared
 
     def _tick(self) -> int:
         self._clock += 1
@@ -180,15 +202,18 @@ class Probe:
         call = ClipCall(kind, limit, order, self._tick(), exhausted)
         if exhausted:
             call.meant = self._groups_of_limit(limit)
+            call.late = {g.name for g in self.groups if g.name in call.meant and all(t.used_up() for t in g.traces)}
+            self._waiting = [(s, held) for s, held in self._waiting if s.group.name not in call.late]
         call.before = {id(p): norm for p, norm in zip(mine, before, strict=True)}
         call.after = {id(p): norm for p, norm in zip(mine, norms_of([p.grad for p in mine]), strict=True)}
         traces = [self._traces[id(p)] for p in mine]
-        late = [t for t in traces if t.has_gradient() and t.stepped_at > t.accumulated_at and not t.clipped_before_step]
+        late = [t for t in traces if t.used_up()]
         if late and len(late) == len(traces) and whole(before) > 0.0:
-            self._waiting = [(s, held) for s, held in self._waiting if not set(s.traces) & set(late)]
             for group in self.groups:
-                if set(group.traces) & set(late):
-                    self._late_clip(group, whole(before), limit)
+                if group.last is not None and set(group.traces) & set(late):
+                    if not group.last.late:
+                        self._late_clip(group, group.last.after, limit)
+                    group.last.late.append(call)
             return
         for trace in traces:
             trace.clipped_at = call.at
@@ -205,8 +230,25 @@ class Probe:
         detail = f"clipped to {limit:g} when the step had used the gradient of norm {norm:.4g} already"
         self._add(faults.CLIP_AFTER_STEP, group.name, detail, group.steps)
 
+    def _announced(self, number: int, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        """A step comes: what it uses is there now, or once its closure has made it."""
+        optimizer, *given = args
+        closure = given[0] if given else kwargs.get("closure")
+        if closure is None:
+            self._before_step(number)
+            return None
+
+        def watched() -> Any:
+            loss = closure()
+            self._before_step(number)
+            return loss
+
+        return (optimizer, watched, *given[1:]), {k: v for k, v in kwargs.items() if k != "closure"}
+
     def _before_step(self, number: int) -> None:
         optimizer = list(self.optimizers.values())[number]
+        if float(getattr(optimizer, "found_inf", None) or 0.0):
+            return  # a GradScaler tells a fused optimiser that this step is none
         scale = getattr(optimizer, "grad_scale", None)  # a GradScaler leaves it to fused optimisers to divide by it
         factor = 1.0 if scale is None else 1.0 / float(scale)
         # a step that calls the one of its base class is announced twice: the last time counts
@@ -220,9 +262,10 @@ class Probe:
         traces = [t for t in traces if t.has_gradient()]
         keys = {id(t.parameter) for t in traces}
         raw = [float(t.raw) if t.raw is not None else 0.0 for t in traces]
-        used = [factor * norm for norm in norms_of([t.parameter.grad for t in traces])]
+        there = norms_of([t.parameter.grad for t in traces])
+        used = [factor * norm for norm in there]
         calls = [c for c in self._calls[number] if c.exhausted or keys & set(c.after)]
-        altered = any(t.altered() for t in traces) and whole(used) < whole(raw) * (1.0 - 1e-6)
+        altered = whole(there) < whole(raw) * (1.0 - 1e-6)
         step = GroupStep(group, group.steps + 1, traces, raw, used, 0.0, calls, altered, self._foreign(traces))
         if step.exceeds():
             step.largest_entry = max(float(t.parameter.grad.detach().abs().max()) for t in traces)
@@ -244,6 +287,8 @@ class Probe:
         group = step.group
         group.steps += 1
         group.norms.append(step.after)
+        for trace, norm in zip(step.traces, step.used, strict=True):
+            trace.norms.append(norm)
         if step.passed is not None:
             group.passed.append(step.passed)
         if not step.traces:
@@ -256,9 +301,7 @@ class Probe:
         group.largest_after = max(group.largest_after, step.after)
         group.clipped_steps += step.after < step.before * (1.0 - 1e-6)
         group.last = step
-        for value in group.logged:
-            self._compare_logged(group, value, final=True)
-        group.logged = []
+        self._compare_logged(group, step)
 
     def _after_step(self, number: int) -> None:
         if number not in self._coming:
@@ -273,7 +316,6 @@ class Probe:
                 trace.consumed, trace.stepped_at = True, now
                 trace.clipped_at = -1
                 trace.altered_then_added = trace.used_twice = False
-                trace.version = version_of(trace.parameter.grad)
 
     def _resolve_waiting(self, keys: set[int]) -> None:
         """Explain steps that used too much, by what happened to their gradients since."""
@@ -282,31 +324,48 @@ class Probe:
             if not keys & {id(t.parameter) for t in step.traces}:
                 self._waiting.append((step, gradients))
             else:
-                now = whole(norms_of(gradients))
-                if 0.0 < now < step.after * (1.0 - 1e-3) and now <= step.group.limit * 1.001:
+                pairs = zip(step.traces, gradients, strict=True)  # a clip by hand may have put others in their place
+                now = whole(norms_of([t.parameter.grad if t.has_gradient() else held for t, held in pairs]))
+                if step.late:
+                    for fault, detail in coverage(step, step.late):
+                        self._add(fault, step.group.name, detail, step.number)
+                elif 0.0 < now < step.after * (1.0 - 1e-3) and now <= step.group.limit * (1.001 + step.group.excess):
                     self._late_clip(step.group, step.after, step.group.limit)
                 else:
                     detail = f"the step used a norm of {step.after:.4g}, limit {step.group.limit:g}; nothing clipped it"
                     self._add(faults.NOT_CLIPPED, step.group.name, detail, step.number)
 
-    def _compare_logged(self, group: Group, value: float, final: bool) -> None:
-        """Compare with the group's last step; what it does not explain waits for the next one."""
-        step = group.last
-        if step is not None and honest(value, step):
-            return
-        for fault, detail in judge_logged(value, step) if step is not None else ():
-            self._add(fault, group.name, detail, step.number)
-            return
-        if final:
-            group.unexplained.append(value)
-        else:
-            group.logged.append(value)
+    def _compare_logged(self, group: Group, following: GroupStep | None) -> None:
+        """Judge the numbers that the step before them does not explain, by it and by the one that followed."""
+        waiting, group.logged = group.logged, []
+        for value, before in waiting:
+            steps = [step for step in (before, following) if step is not None]
+            if not math.isfinite(value) or any(honest(value, step) for step in steps):
+                continue
+            found = [(*fault, step.number) for step in steps for fault in judge_logged(value, step)]
+            if found:
+                fault, detail, number = found[0]
+                self._add(fault, group.name, detail, number)
+            else:
+                group.unexplained.append(value)
+
+    def _forget_coincidences(self, group: Group) -> None:
+        """Among many rounded numbers that equal no norm of their step, a few equal a wrong one by chance."""
+        of_log = (faults.LOGGED_BEFORE, faults.SUM_OF_NORMS)
+        chance = len(group.unexplained)
+        self.findings = [
+            f for f in self.findings if f.group != group.name or f.fault not in of_log or f.count >= chance
+        ]
 
     def _judge_flow(self, group: Group) -> None:
-        weights = whole(norms_of([t.parameter for t in group.traces]))
-        reached = any(t.reached for t in group.traces)
-        for fault, detail in judge_gradient_flow(group.norms, weights, group.passed, reached):
+        if not any(trace.parameter.requires_grad for trace in group.traces):
+            return  # frozen
+        weights = norms_of([t.parameter for t in group.traces])
+        reached = any(t.reached for t in group.traces) or any(group.norms)
+        for fault, detail in judge_gradient_flow(group.norms, whole(weights), group.passed, reached):
             self._add(fault, group.name, detail, group.steps)
+        if not math.isfinite(whole(weights)) and faults.NOT_FINITE not in self.faults:
+            self._add(faults.NOT_FINITE, group.name, "its weights are not finite", group.steps)
 
     def _judge_unstepped(self, group: Group) -> None:
         """A gradient that was refused before any step, as ours and `error_if_nonfinite` do."""

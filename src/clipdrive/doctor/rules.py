@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from clipdrive.doctor import faults
-from clipdrive.doctor.evidence import EXCESS, ClipCall, GroupStep
-from clipdrive.doctor.traces import whole
+from clipdrive.doctor.evidence import ClipCall, GroupStep
+from clipdrive.doctor.traces import Trace, norms_of, whole
 
 Found = Iterator[tuple[str, str]]
 AT_LIMIT = 1e-3  # relative: this near its limit a tensor was clipped to it
@@ -21,10 +21,8 @@ def judge_step(step: GroupStep) -> Found:
     if ill:
         yield from ill
         return
-    yield from _exhausted(step)
-    explained = [*_backward_after_clip(step), *_coverage(step)]
+    explained = [*_exhausted(step), *_backward_after_clip(step), *coverage(step, step.touching), *_scaled(step)]
     yield from explained
-    yield from _scaled(step)
     yield from _left_over(step)
     if step.exceeds() and not explained and (step.touching or step.altered):
         yield from _wrong_limit(step)
@@ -33,7 +31,8 @@ def judge_step(step: GroupStep) -> Found:
 def waits_for_what_follows(step: GroupStep) -> bool:
     """The step used too much and nothing touched the gradient before it: a late clip, or none, must explain it."""
     exhausted = any(call.exhausted for call in step.calls)
-    return step.exceeds() and not step.touching and not step.altered and not exhausted
+    added = any(trace.altered_then_added for trace in step.traces)  # a clip by hand was seen
+    return step.exceeds() and not (step.touching or step.altered or exhausted or added)
 
 
 def _not_finite(step: GroupStep) -> Found:
@@ -50,6 +49,10 @@ def _exhausted(step: GroupStep) -> Found:
         yield faults.EXHAUSTED, (
             f"a clip to {mine[0].limit:g} was given nothing and returned 0.0; the step used a norm of {step.after:.4g}"
         )
+        if step.group.name in mine[-1].late:
+            yield faults.CLIP_AFTER_STEP, "the clip that was given nothing came when the step had been taken already"
+        elif any(trace.accumulated_at > mine[-1].at for trace in step.traces):
+            yield faults.BACKWARD_AFTER_CLIP, "another backward() came after the clip that was given nothing"
 
 
 def _may_mean(call: ClipCall, step: GroupStep) -> bool:
@@ -59,7 +62,12 @@ def _may_mean(call: ClipCall, step: GroupStep) -> bool:
 
 
 def _backward_after_clip(step: GroupStep) -> Found:
-    late = [t for t in step.traces if 0 <= t.clipped_at < t.accumulated_at or t.altered_then_added]
+    again = step.altered and not step.exceeds()  # clipped by hand once more
+    late = [
+        trace
+        for trace in step.traces
+        if trace.clipped_at < trace.accumulated_at and (trace.clipped_at >= 0 or trace.altered_then_added and not again)
+    ]
     if late:
         yield faults.BACKWARD_AFTER_CLIP, (
             f"{_names(late)} got another gradient after the clip; the step used a norm of {step.after:.4g}"
@@ -67,17 +75,17 @@ def _backward_after_clip(step: GroupStep) -> Found:
         )
 
 
-def _coverage(step: GroupStep) -> Found:
+def coverage(step: GroupStep, calls: list[ClipCall]) -> Found:
     """Did the clips hold the norm of all that is stepped, and the norm?"""
     limit = step.group.limit
     if limit is None:
         return
     keys = [id(trace.parameter) for trace in step.traces]
-    calls = step.touching
-    by_value = [call for call in calls if call.kind == "value" or call.order != 2.0]
+    left = whole(list({key: norm for call in calls for key, norm in call.after.items()}.values()))
+    by_value = [call for call in calls if call.kind == "value" or call.order > 2.0]
     calls = [call for call in calls if call not in by_value]
     if by_value and not calls and (step.exceeds() or math.isclose(by_value[0].limit, limit, rel_tol=1e-6)):
-        yield faults.BY_VALUE, f"each entry was held to {by_value[0].limit:g}; the norm was {step.after:.4g}"
+        yield faults.BY_VALUE, f"each entry was held to {by_value[0].limit:g}; the norm was {left:.4g}"
         return
     if not calls:
         if step.exceeds() and step.altered:
@@ -92,14 +100,14 @@ def _coverage(step: GroupStep) -> Found:
         if len(held) > 1:
             parts = len(held)
             yield faults.PER_LAYER, (
-                f"{parts} clips held a part each to {limit:g}, the norm of the whole was {step.after:.4g}; "
+                f"{parts} clips held a part each to {limit:g}, the norm of the whole was {left:.4g}; "
                 f"it may be up to sqrt({parts}) x {limit:g} = {math.sqrt(parts) * limit:.4g}"
             )
 
 
 def _by_hand(step: GroupStep, limit: float) -> Found:
     """The clip is the script's own: what it held to the limit shows in the norms that it left."""
-    for parts, what in ((step.used, "tensors"), (_layer_norms(step), "layers")):
+    for parts, what in ((step.used, "tensors"), (step.by_layer(step.used), "layers")):
         held = [norm for norm in parts if abs(norm / limit - 1.0) < AT_LIMIT]
         if held and max(parts) <= limit * (1.0 + AT_LIMIT):
             yield faults.PER_LAYER, (
@@ -110,24 +118,14 @@ def _by_hand(step: GroupStep, limit: float) -> Found:
         yield faults.BY_VALUE, f"the largest entry stands at {limit:g}, the norm was {step.after:.4g}"
 
 
-def _layer_norms(step: GroupStep) -> list[float]:
-    """Norms of weight and bias together: a vector belongs to the matrix before it."""
-    layers: list[list[float]] = []
-    for trace, norm in zip(step.traces, step.used, strict=True):
-        if layers and trace.parameter.dim() < 2:
-            layers[-1].append(norm)
-        else:
-            layers.append([norm])
-    return [whole(layer) for layer in layers]
-
-
 def _scaled(step: GroupStep) -> Found:
+    if not step.touching and not any(_may_mean(call, step) for call in step.calls):
+        return
     ratios = []
-    for trace, used in zip(step.traces, step.used, strict=True):
-        calls = [call for call in step.touching if id(trace.parameter) in call.after]
-        if not calls or trace.accumulated_at > calls[-1].at:
-            return
-        left = calls[-1].after[id(trace.parameter)]
+    for trace, raw, used in zip(step.traces, step.raw, step.used, strict=True):
+        key = id(trace.parameter)
+        clipped = [call.after[key] for call in step.touching if key in call.after and call.at > trace.accumulated_at]
+        left = clipped[-1] if clipped else raw
         if left > 1e-12:
             ratios.append(used / left)
     if not ratios or max(ratios) == 0.0:
@@ -156,7 +154,7 @@ def _left_over(step: GroupStep) -> Found:
 
 def _wrong_limit(step: GroupStep) -> Found:
     limits = sorted({call.limit for call in step.touching})
-    if limits and limits[-1] > step.group.limit * (1.0 + EXCESS):
+    if limits and limits[-1] > step.group.limit * (1.0 + step.group.excess):
         yield faults.NOT_CLIPPED, (
             f"clipped to {limits[-1]:g} and not to {step.group.limit:g}; the step used a norm of {step.after:.4g}"
         )
@@ -184,6 +182,17 @@ def judge_gradient_flow(norms: Sequence[float], weights: float, passed: Sequence
         )
     elif median < DEAD_NORM * max(weights, 1e-30):
         yield faults.DEAD, f"vanishing: its norm is {median:.3g}, of weights of norm {weights:.3g}"
+
+
+def judge_layers(traces: Sequence[Trace]) -> Found:
+    """Weights that no gradient reached at any step of the later half, in a group that lives."""
+    dead = []
+    for trace, weight in zip(traces, norms_of([trace.parameter for trace in traces]), strict=True):
+        late = trace.norms[len(trace.norms) // 2 :]
+        if trace.parameter.dim() > 1 and len(trace.norms) > 2 and max(late) < DEAD_NORM * weight:
+            dead.append(trace)
+    if dead:
+        yield faults.DEAD, f"vanishing in {_names(dead)}: at most {max(dead[0].norms[len(dead[0].norms) // 2 :]):.3g}"
 
 
 def _names(traces: Sequence) -> str:

@@ -25,29 +25,25 @@ class Trace:
     tasks: list[int] = field(default_factory=list)  # backward passes whose gradient it holds, since it was cleared
     accumulated_at: int = -1  # the probe's clock
     raw: Any = None  # norm after the last accumulation, a tensor
-    version: tuple[int, int] = (0, -1)  # the gradient's identity and version at that moment
     clipped_at: int = -1
     stepped_at: int = -1
     consumed: bool = False  # a step has used what it holds
     clipped_before_step: bool = False
     used_twice: bool = False  # a backward pass added to what a step had used, and nobody cleared it
-    altered_then_added: bool = False  # somebody changed it in place, then a backward pass added to it
+    altered_then_added: bool = False  # somebody changed it, then a backward pass added to it
     reached: bool = False  # ever, by any backward pass
+    norms: list[float] = field(default_factory=list)  # at each step
 
     def has_gradient(self) -> bool:
         return self.parameter.grad is not None
 
-    def altered(self) -> bool:
-        """Whether the gradient was changed or exchanged since the last backward pass added to it."""
-        return self.parameter.grad is not None and version_of(self.parameter.grad) != self.version
+    def used_up(self) -> bool:
+        """Whether a step has used its gradient, with no clip before."""
+        return self.has_gradient() and self.stepped_at > self.accumulated_at and not self.clipped_before_step
 
     def cleared(self) -> None:
         self.tasks = []
         self.consumed = self.used_twice = self.altered_then_added = False
-
-
-def version_of(gradient: Tensor) -> tuple[int, int]:
-    return gradient.data_ptr(), gradient._version
 
 
 def current_task() -> int:
@@ -55,13 +51,19 @@ def current_task() -> int:
     return torch._C._current_graph_task_id()
 
 
+def norm_of(gradient: Tensor) -> Tensor:
+    """The 2-norm, of sparse gradients as well."""
+    there = gradient.detach()
+    return torch.linalg.vector_norm((there.coalesce().values() if there.is_sparse else there).float())
+
+
 @torch.no_grad()
 def norms_of(tensors: Sequence[Tensor | None]) -> list[float]:
     """2-norms of tensors (None counts as 0), in one transfer from the device."""
-    there = [t.detach() for t in tensors if t is not None]
+    there = [norm_of(t) for t in tensors if t is not None]
     if not there:
         return [0.0] * len(tensors)
-    measured = iter(torch.stack([torch.linalg.vector_norm(t.float()) for t in there]).tolist())
+    measured = iter(torch.stack(there).tolist())
     return [0.0 if t is None else next(measured) for t in tensors]
 
 
@@ -76,7 +78,7 @@ class GradientHooks:
     def __init__(self, started: Callable[[Trace], None], ended: Callable[[Trace], None]) -> None:
         self._started, self._ended = started, ended
         self._handles: list[Any] = []
-        self._cleared: dict[int, bool] = {}
+        self._coming: dict[int, tuple[bool, bool]] = {}  # cleared, altered: counts if a gradient is accumulated
 
     def attach(self, trace: Trace) -> None:
         parameter, needed = trace.parameter, trace.parameter.requires_grad
@@ -90,23 +92,20 @@ class GradientHooks:
             handle.remove()
 
     def _before(self, trace: Trace) -> None:
-        gradient = trace.parameter.grad
-        cleared = gradient is None or not bool(gradient.detach().any())
-        self._cleared[id(trace)] = cleared
-        if not cleared and trace.reached and not trace.consumed and trace.altered():
-            trace.altered_then_added = True
+        norm = norms_of([trace.parameter.grad])[0]
+        self._coming[id(trace)] = norm == 0.0, trace.reached and not trace.consumed and norm != float(trace.raw)
         self._started(trace)
 
     @torch.no_grad()
     def _after(self, trace: Trace) -> None:
-        gradient = trace.parameter.grad
-        if self._cleared.pop(id(trace), True):
+        cleared, altered = self._coming.pop(id(trace), (True, False))
+        if cleared:
             trace.cleared()
-        elif trace.consumed:
-            trace.used_twice = True
+        else:
+            trace.used_twice |= trace.consumed
+            trace.altered_then_added |= altered
         trace.tasks.append(current_task())
-        trace.raw = torch.linalg.vector_norm(gradient.detach().float())
-        trace.version = version_of(gradient)
+        trace.raw = norm_of(trace.parameter.grad)
         trace.reached = True
         self._ended(trace)
 
