@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,6 +110,20 @@ def test_targets_follow_by_tau():
         assert torch.allclose(target, 0.75 * before + 0.25 * online, atol=1e-7)
 
 
+@pytest.mark.parametrize("algorithm", ["td3", "ddpg"])
+def test_importance_weights_weigh_the_squared_errors_and_the_larger_error_is_the_priority(algorithm, monkeypatch):
+    td3, given, target = agent(algorithm=algorithm, mirror=False), batch(), torch.linspace(-2.0, 2.0, 8)
+    monkeypatch.setattr(td3, "_target", lambda _: target)
+    weights = torch.tensor([1.0, 0.5, 0.25, 0.0, 1.0, 0.1, 0.2, 0.3])
+    with torch.no_grad():
+        q1, q2 = td3.critic(td3.critic.features(given.frames), given.states, given.actions)
+    errors = [(q - target).numpy().astype(float) for q in ((q1,) if algorithm == "ddpg" else (q1, q2))]
+    update = td3.update(replace(given, weights=weights), measure_update=True)
+    by_hand = sum(float((weights.numpy() * error**2).sum()) / 8 for error in errors)
+    assert float(update.scalars["critic_loss"]) == pytest.approx(by_hand, rel=1e-5)
+    assert update.td_errors.numpy() == pytest.approx(np.max(np.abs(errors), axis=0), rel=1e-4)
+
+
 def test_the_actor_step_leaves_no_gradient_on_the_critic_and_no_weight_moved():
     td3 = agent(policy_delay=1)
     critic_after_its_step = {}
@@ -156,8 +171,14 @@ def test_the_saturation_penalty_is_what_it_says():
     assert losses[1] - losses[0] == pytest.approx(0.5 * (3.0 - 1.0) ** 2, rel=1e-4)
 
 
-def test_state_round_trip_goes_on_with_the_same_bits():
-    first, second = agent(seed=0), agent(seed=5)
+ADAPTIVE = {"clip_kind__critic_cnn": "adaptive", "clip__critic_cnn": "none", "clip__percentile": 50.0}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"algorithm": "mpg"}, {"algorithm": "mpg", "mpg_delta": "sample"}, ADAPTIVE], ids=str
+)
+def test_state_round_trip_goes_on_with_the_same_bits(changes):
+    first, second = agent(seed=0, **changes), agent(seed=5, **changes)
     for i in range(3):
         first.update(batch(seed=i))
     second.load_state(copy.deepcopy(first.state()))

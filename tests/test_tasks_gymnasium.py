@@ -108,6 +108,7 @@ def test_what_cannot_be_learned_is_refused_in_one_sentence():
         ({"observation": "state"}, "cnn: got 'mnih', allowed: none with observation: state"),
         ({"observation": "state", "cnn": "none", "memory": "gru"}, "memory: got 'gru', allowed: none with cnn: none"),
         ({"observation": "state", "cnn": "none", "image_shift_px": 4}, "image_shift_px: got 4, allowed: 0 with cnn"),
+        ({"replay": "none", "batch_size": 30, "train__memory_steps": 50}, "batch_size: got 30, allowed: at most half"),
         ({"collect__steps": 100}, "collect.steps: got 100, allowed: none with task: drive"),
         ({"task": "Pendulum-v1", "cnn": "none"}, "mirror: got true with task: Pendulum-v1, allowed: false"),
     ],

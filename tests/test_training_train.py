@@ -13,6 +13,7 @@ from clipdrive.agents.clipping import ClippedOptimizer
 from clipdrive.agents.store import read_agent
 from clipdrive.agents.td3 import TD3
 from clipdrive.experience.episodes import Episode, EpisodeError, write_episode
+from clipdrive.experience.replay import PrioritisedReplay
 from clipdrive.training.run import TrainingRun
 from clipdrive.training.train import TrainError, train
 from interruption import interrupted_after
@@ -169,6 +170,21 @@ def test_log_rows_hold_the_norms_before_and_after_each_within_its_limit(tmp_path
 def test_episodes_of_another_camera_are_refused(tmp_path, episodes):
     with pytest.raises(EpisodeError, match="got frames of .36, 36., allowed: what camera"):
         run(episodes, tmp_path / "out", camera__height_px=40)
+
+
+def test_priorities_follow_the_rows_drawn_and_beta_the_share_of_the_run(tmp_path, episodes, monkeypatch):
+    drawn, learned, draw, learn = [], [], PrioritisedReplay.draw, PrioritisedReplay.learned
+
+    def noted_draw(self, size, rng, share):
+        drawn.append((share, result := draw(self, size, rng, share)))
+        return result
+
+    monkeypatch.setattr(PrioritisedReplay, "draw", noted_draw)
+    monkeypatch.setattr(PrioritisedReplay, "learned", lambda self, *what: (learned.append(what), learn(self, *what))[1])
+    run(episodes, tmp_path / "out", replay="prioritised", n_step=3)
+    assert [share for share, _ in drawn] == pytest.approx(np.arange(40) / 40)
+    for (_, batch), (rows, errors) in zip(drawn, learned, strict=True):
+        assert np.array_equal(batch.rows, rows) and errors.shape == (8,) and (errors > 0).all()
 
 
 def test_layers_are_measured_every_nth_update(tmp_path, episodes):
