@@ -294,6 +294,16 @@ def test_rounded_honest_logs_equal_a_wrong_norm_only_by_chance(over):
     assert (len(probe.groups[0].unexplained) > 40) == (over > 1)  # of 400 and of 80
 
 
+def test_what_is_shared_is_said_once_with_its_tensors():
+    loop = Loop()
+    both = [loop.optimizer, torch.optim.Adam(loop.net.parameters())]
+    with clipdrive.doctor.watch({"actor": both[0], "critic": both[1]}, {"net": loop.net}, say=None) as probe:
+        pass
+    assert [str(finding) for finding in probe.findings] == [
+        "shared CNN: net.0.weight, net.0.bias, net.2.weight and 1 more: held by actor and critic"
+    ]
+
+
 def test_the_sum_of_the_norms_of_layers_is_named():
     def turn(loop: Loop, probe: clipdrive.doctor.Probe) -> None:
         clip_grad_norm_(parameters(loop), LIMIT)

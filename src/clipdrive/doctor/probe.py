@@ -22,7 +22,14 @@ from clipdrive.doctor.faults import Finding
 from clipdrive.doctor.groups import WatchError, build_groups, members, named_optimizers
 from clipdrive.doctor.interception import ClipCalls
 from clipdrive.doctor.logged import honest, judge_logged
-from clipdrive.doctor.rules import coverage, judge_gradient_flow, judge_layers, judge_step, waits_for_what_follows
+from clipdrive.doctor.rules import (
+    coverage,
+    judge_gradient_flow,
+    judge_layers,
+    judge_step,
+    names_of,
+    waits_for_what_follows,
+)
 from clipdrive.doctor.table import table
 from clipdrive.doctor.traces import GradientHooks, TanhWatch, Trace, forget_old, norms_of, whole
 
@@ -164,10 +171,13 @@ class Probe:
             alone = {t.optimizers[0] for t in group.traces if len(t.optimizers) == 1}
             group.homes = alone or {number for t in group.traces for number in t.optimizers}
         names = list(self.optimizers)
+        shared: dict[str, list[Trace]] = {}
         for key, trace in self._traces.items():
             where = held_by[key] if len(held_by[key]) > 1 else [names[i] for i in holders.get(key, [])]
             if len(where) > 1:
-                self._add(faults.SHARED, None, f"{trace.name} is held by {' and '.join(where)}", 0)
+                shared.setdefault(" and ".join(where), []).append(trace)
+        for where, traces in shared.items():
+            self._add(faults.SHARED, None, f"{names_of(traces)}: held by {where}", 0)
 
     def _judge_cover(self) -> None:
         """Parameters that are stepped, are in no group, and were given to no clip of torch's either."""

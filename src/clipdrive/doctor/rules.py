@@ -69,10 +69,7 @@ def _backward_after_clip(step: GroupStep) -> Found:
         if trace.clipped_at < trace.accumulated_at and (trace.clipped_at >= 0 or trace.altered_then_added and not again)
     ]
     if late:
-        yield faults.BACKWARD_AFTER_CLIP, (
-            f"{_names(late)} got another gradient after the clip; the step used a norm of {step.after:.4g}"
-            + _instead(step)
-        )
+        yield faults.BACKWARD_AFTER_CLIP, f"{names_of(late)} got another gradient after the clip" + _instead(step)
 
 
 def coverage(step: GroupStep, calls: list[ClipCall]) -> Found:
@@ -94,7 +91,7 @@ def coverage(step: GroupStep, calls: list[ClipCall]) -> Found:
     covered = {key for call in calls for key in call.after}
     missed = [trace for trace, key in zip(step.traces, keys, strict=True) if key not in covered]
     if missed:
-        yield faults.NOT_CLIPPED, f"{_names(missed)}: stepped, and in no clip" + _instead(step)
+        yield faults.NOT_CLIPPED, f"{names_of(missed)}: stepped, and in no clip" + _instead(step)
     elif not any(all(key in call.after for key in keys) for call in calls):
         held = [call for call in calls if math.isclose(call.limit, limit, rel_tol=1e-6)]
         if len(held) > 1:
@@ -143,11 +140,11 @@ def _left_over(step: GroupStep) -> Found:
     twice = [trace for trace in step.traces if trace.used_twice]
     if twice:
         yield faults.LEFT_OVER, (
-            f"{_names(twice)}: a step had used the gradient already, nobody cleared it, and backward() added to it"
+            f"{names_of(twice)}: a step had used the gradient already, nobody cleared it, and backward() added to it"
         )
     elif step.foreign:
         yield faults.LEFT_OVER, (
-            f"{_names(step.foreign)}: the gradient holds the part of a loss that reached other networks as well, and "
+            f"{names_of(step.foreign)}: the gradient holds the part of a loss that reached other networks as well, and "
             "was not cleared before this loss's backward()"
         )
 
@@ -192,15 +189,14 @@ def judge_layers(traces: Sequence[Trace]) -> Found:
         if trace.parameter.dim() > 1 and len(trace.norms) > 2 and max(late) < DEAD_NORM * weight:
             dead.append(trace)
     if dead:
-        yield faults.DEAD, f"vanishing in {_names(dead)}: at most {max(dead[0].norms[len(dead[0].norms) // 2 :]):.3g}"
+        yield faults.DEAD, f"vanishing in {names_of(dead)}: at most {max(dead[0].norms[len(dead[0].norms) // 2 :]):.3g}"
 
 
-def _names(traces: Sequence) -> str:
+def names_of(traces: Sequence) -> str:
     names = [trace.name for trace in traces]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _instead(step: GroupStep) -> str:
-    if step.group.limit is None:
-        return ""
-    return f"; norm in the step {step.after:.4g}, limit {step.group.limit:g}"
+    limit = "" if step.group.limit is None else f", limit {step.group.limit:g}"
+    return f"; norm in the step {step.after:.4g}{limit}"
