@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clipdrive.doctor.evidence import Group
-from clipdrive.doctor.traces import Trace
+from clipdrive.doctor.traces import Trace, names_of
 
 
 class WatchError(ValueError):
@@ -98,3 +98,44 @@ def members(optimizers: Iterable[torch.optim.Optimizer]) -> dict[int, list[int]]
             for parameter in group["params"]:
                 result.setdefault(id(parameter), []).append(number)
     return result
+
+
+def find_homes(optimizers: Mapping[str, torch.optim.Optimizer], groups: list[Group]) -> None:
+    """Note in traces and groups the numbers of the optimisers that step them."""
+    holders = members(optimizers.values())
+    for group in groups:
+        for trace in group.traces:
+            trace.optimizers = sorted(set(holders.get(id(trace.parameter), [])))
+        alone = {t.optimizers[0] for t in group.traces if len(t.optimizers) == 1}
+        group.homes = alone or {number for t in group.traces for number in t.optimizers}
+
+
+def shared_between(optimizers: Mapping[str, torch.optim.Optimizer], groups: list[Group]) -> Iterator[str]:
+    """What two groups or two optimisers hold, in words."""
+    holders = members(optimizers.values())
+    held_by: dict[int, list[str]] = {}
+    for group in groups:
+        for trace in group.traces:
+            held_by.setdefault(id(trace.parameter), []).append(group.name)
+    names = list(optimizers)
+    shared: dict[str, list[Trace]] = {}
+    for key, trace in {id(t.parameter): t for group in groups for t in group.traces}.items():
+        where = held_by[key] if len(held_by[key]) > 1 else [names[i] for i in holders.get(key, [])]
+        if len(where) > 1:
+            shared.setdefault(" and ".join(where), []).append(trace)
+    for where, traces in shared.items():
+        yield f"{names_of(traces)}: held by {where}"
+
+
+def in_no_group(optimizers: Mapping[str, torch.optim.Optimizer], known: set[int]) -> Iterator[str]:
+    """Of the parameters that are stepped and whose ids are not `known`, one and their number, in words."""
+    missed = [
+        f"{name}'s parameter of shape {'x'.join(map(str, p.shape)) or 'scalar'}"
+        for name, optimizer in optimizers.items()
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if id(p) not in known
+    ]
+    if missed:
+        more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+        yield f"{missed[0]}{more}: stepped, and in no group"

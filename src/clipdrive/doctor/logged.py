@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from clipdrive.doctor import faults
-from clipdrive.doctor.evidence import GroupStep
+from clipdrive.doctor.evidence import Group, GroupStep
+from clipdrive.doctor.faults import Finding
 from clipdrive.doctor.traces import whole
 
 
@@ -25,6 +27,26 @@ def same(value: float, norm: float, most: float = 3e-3) -> bool:
 
 def honest(value: float, step: GroupStep) -> bool:
     return same(value, step.after, 0.05)  # two digits will do for what is right
+
+
+def judge_waiting(group: Group, following: GroupStep | None) -> Iterator[tuple[str, str, int]]:
+    """Fault, detail and step of the numbers that the step before them does not explain, by it and the one after."""
+    waiting, group.logged = group.logged, []
+    for value, before in waiting:
+        steps = [step for step in (before, following) if step is not None]
+        if not math.isfinite(value) or any(honest(value, step) for step in steps):
+            continue
+        found = [(*fault, step.number) for step in steps for fault in judge_logged(value, step)]
+        if found:
+            yield found[0]
+        else:
+            group.unexplained.append(value)
+
+
+def by_chance(finding: Finding, group: Group) -> bool:
+    """Among many rounded numbers that equal no norm of their step, a few equal a wrong one by chance."""
+    of_log = finding.fault in (faults.LOGGED_BEFORE, faults.SUM_OF_NORMS)
+    return of_log and finding.group == group.name and finding.count < len(group.unexplained)
 
 
 def judge_logged(value: float, step: GroupStep) -> Iterator[tuple[str, str]]:

@@ -19,17 +19,17 @@ from torch import Tensor
 from clipdrive.doctor import faults
 from clipdrive.doctor.evidence import ClipCall, Group, GroupStep
 from clipdrive.doctor.faults import Finding
-from clipdrive.doctor.groups import WatchError, build_groups, members, named_optimizers
+from clipdrive.doctor.groups import WatchError, build_groups, find_homes, in_no_group, named_optimizers, shared_between
 from clipdrive.doctor.interception import ClipCalls
-from clipdrive.doctor.logged import honest, judge_logged
+from clipdrive.doctor.logged import by_chance, honest, judge_waiting
 from clipdrive.doctor.rules import (
     coverage,
     judge_gradient_flow,
     judge_layers,
     judge_step,
-    names_of,
     waits_for_what_follows,
 )
+from clipdrive.doctor.steps import Steps
 from clipdrive.doctor.table import table
 from clipdrive.doctor.traces import GradientHooks, TanhWatch, Trace, forget_old, norms_of, whole
 
@@ -75,10 +75,12 @@ class Probe:
         self._hooks = GradientHooks(self._accumulation_starts, self._accumulation_ends)
         self._clips = ClipCalls(self._clip_begins, self._clip_ends)
         self._tanh = TanhWatch()
-        self._handles: list[Any] = []
-        self._clearing: list[tuple[torch.optim.Optimizer, dict[str, Any]]] = []  # with a zero_grad of its own, or not
+        # what a late clip by hand left is gone once it is cleared
+        self._steps = Steps(self.optimizers.values(), self._before_step, self._after_step, self._resolve_waiting)
         self._clipped_elsewhere: set[int] = set()  # parameters of no group that a clip was given
-        self._judge_structure()
+        find_homes(self.optimizers, self.groups)
+        for detail in shared_between(self.optimizers, self.groups):
+            self._add(faults.SHARED, None, detail, 0)
 
     @property
     def faults(self) -> set[str]:
@@ -103,14 +105,7 @@ class Probe:
     def open(self) -> None:
         for trace in self._traces.values():
             self._hooks.attach(trace)
-        for number, optimizer in enumerate(self.optimizers.values()):
-            _hook_base_classes(optimizer)
-            announced = optimizer.register_step_pre_hook(lambda _, *given, n=number: self._announced(n, *given))
-            optimizer._optimizer_step_pre_hooks.move_to_end(announced.id, last=False)  # before one that refuses
-            taken = optimizer.register_step_post_hook(lambda *_, n=number: self._after_step(n))
-            optimizer._optimizer_step_post_hooks.move_to_end(taken.id, last=False)
-            self._handles += [announced, taken]
-            self._watch_clearing(optimizer)
+        self._steps.open()
         self._clips.open()
         self._tanh.__enter__()
 
@@ -119,36 +114,21 @@ class Probe:
         self._tanh.__exit__(None, None, None)
         self._clips.close()
         self._hooks.detach()
-        for handle in self._handles:
-            handle.remove()
-        for optimizer, own in self._clearing:
-            del optimizer.zero_grad
-            vars(optimizer).update(own)
+        self._steps.close()
         for number in list(self._coming):
             self._after_step(number)  # it was announced, and refused
         self._resolve_waiting(set(self._traces))
-        self._judge_cover()
+        for detail in in_no_group(self.optimizers, {*self._traces, *self._clipped_elsewhere}):
+            self._add(faults.NOT_CLIPPED, None, detail, 0)
         for group in self.groups:
             self._compare_logged(group, None)
-            self._forget_coincidences(group)
+            self.findings = [finding for finding in self.findings if not by_chance(finding, group)]
             self._judge_unstepped(group)
             self._judge_flow(group)
         if faults.DEAD not in self.faults:  # where a whole group is dead, layers of others are its victims
             for group in self.groups:
                 for fault, detail in judge_layers(group.traces):
                     self._add(fault, group.name, detail, group.steps)
-
-    def _watch_clearing(self, optimizer: torch.optim.Optimizer) -> None:
-        """What a late clip by hand left is gone once it is cleared."""
-        keys = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        clear = optimizer.zero_grad
-        self._clearing.append((optimizer, {k: v for k, v in vars(optimizer).items() if k == "zero_grad"}))
-
-        def cleared(*args: Any, **kwargs: Any) -> None:
-            self._resolve_waiting(keys)
-            clear(*args, **kwargs)
-
-        optimizer.zero_grad = cleared
 
     def _tick(self) -> int:
         self._clock += 1
@@ -160,37 +140,6 @@ class Probe:
                 finding.count += 1
                 return
         self.findings.append(Finding(fault, group, detail, step))
-
-    def _judge_structure(self) -> None:
-        holders = members(self.optimizers.values())
-        held_by: dict[int, list[str]] = {}
-        for group in self.groups:
-            for trace in group.traces:
-                held_by.setdefault(id(trace.parameter), []).append(group.name)
-                trace.optimizers = sorted(set(holders.get(id(trace.parameter), [])))
-            alone = {t.optimizers[0] for t in group.traces if len(t.optimizers) == 1}
-            group.homes = alone or {number for t in group.traces for number in t.optimizers}
-        names = list(self.optimizers)
-        shared: dict[str, list[Trace]] = {}
-        for key, trace in self._traces.items():
-            where = held_by[key] if len(held_by[key]) > 1 else [names[i] for i in holders.get(key, [])]
-            if len(where) > 1:
-                shared.setdefault(" and ".join(where), []).append(trace)
-        for where, traces in shared.items():
-            self._add(faults.SHARED, None, f"{names_of(traces)}: held by {where}", 0)
-
-    def _judge_cover(self) -> None:
-        """Parameters that are stepped, are in no group, and were given to no clip of torch's either."""
-        missed = [
-            f"{name}'s parameter of shape {'x'.join(map(str, p.shape)) or 'scalar'}"
-            for name, optimizer in self.optimizers.items()
-            for group in optimizer.param_groups
-            for p in group["params"]
-            if id(p) not in self._traces and id(p) not in self._clipped_elsewhere
-        ]
-        if missed:
-            more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
-            self._add(faults.NOT_CLIPPED, None, f"{missed[0]}{more}: stepped, and in no group", 0)
 
     def _accumulation_starts(self, trace: Trace) -> None:
         self._resolve_waiting({id(trace.parameter)})
@@ -239,21 +188,6 @@ class Probe:
     def _late_clip(self, group: Group, norm: float, limit: float) -> None:
         detail = f"clipped to {limit:g} when the step had used the gradient of norm {norm:.4g} already"
         self._add(faults.CLIP_AFTER_STEP, group.name, detail, group.steps)
-
-    def _announced(self, number: int, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-        """A step comes: what it uses is there now, or once its closure has made it."""
-        optimizer, *given = args
-        closure = given[0] if given else kwargs.get("closure")
-        if closure is None:
-            self._before_step(number)
-            return None
-
-        def watched() -> Any:
-            loss = closure()
-            self._before_step(number)
-            return loss
-
-        return (optimizer, watched, *given[1:]), {k: v for k, v in kwargs.items() if k != "closure"}
 
     def _before_step(self, number: int) -> None:
         optimizer = list(self.optimizers.values())[number]
@@ -346,26 +280,8 @@ class Probe:
                     self._add(faults.NOT_CLIPPED, step.group.name, detail, step.number)
 
     def _compare_logged(self, group: Group, following: GroupStep | None) -> None:
-        """Judge the numbers that the step before them does not explain, by it and by the one that followed."""
-        waiting, group.logged = group.logged, []
-        for value, before in waiting:
-            steps = [step for step in (before, following) if step is not None]
-            if not math.isfinite(value) or any(honest(value, step) for step in steps):
-                continue
-            found = [(*fault, step.number) for step in steps for fault in judge_logged(value, step)]
-            if found:
-                fault, detail, number = found[0]
-                self._add(fault, group.name, detail, number)
-            else:
-                group.unexplained.append(value)
-
-    def _forget_coincidences(self, group: Group) -> None:
-        """Among many rounded numbers that equal no norm of their step, a few equal a wrong one by chance."""
-        of_log = (faults.LOGGED_BEFORE, faults.SUM_OF_NORMS)
-        chance = len(group.unexplained)
-        self.findings = [
-            f for f in self.findings if f.group != group.name or f.fault not in of_log or f.count >= chance
-        ]
+        for fault, detail, number in judge_waiting(group, following):
+            self._add(fault, group.name, detail, number)
 
     def _judge_flow(self, group: Group) -> None:
         if not any(trace.parameter.requires_grad for trace in group.traces):
@@ -384,15 +300,3 @@ class Probe:
                 detail = f"the gradient of {trace.name} is not finite, and no step followed"
                 self._add(faults.NOT_FINITE, group.name, detail, group.steps)
                 return
-
-
-def _hook_base_classes(optimizer: torch.optim.Optimizer) -> None:
-    """Have the step of every base class announce itself, as torch does for a class once it has an instance.
-
-    A class of the caller's own may clip in its `step` and then call that of Adam: what Adam is given counts.
-    """
-    for kind in type(optimizer).__mro__:
-        step = vars(kind).get("step")
-        if step is not None and kind is not torch.optim.Optimizer and not hasattr(step, "hooked"):
-            kind.step = torch.optim.Optimizer.profile_hook_step(step)
-            kind.step.hooked = True

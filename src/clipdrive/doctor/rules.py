@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from clipdrive.doctor import faults
 from clipdrive.doctor.evidence import ClipCall, GroupStep
-from clipdrive.doctor.traces import Trace, norms_of, whole
+from clipdrive.doctor.traces import Trace, names_of, norms_of, whole
 
 Found = Iterator[tuple[str, str]]
 AT_LIMIT = 1e-3  # relative: this near its limit a tensor was clipped to it
@@ -190,11 +190,6 @@ def judge_layers(traces: Sequence[Trace]) -> Found:
             dead.append(trace)
     if dead:
         yield faults.DEAD, f"vanishing in {names_of(dead)}: at most {max(dead[0].norms[len(dead[0].norms) // 2 :]):.3g}"
-
-
-def names_of(traces: Sequence) -> str:
-    names = [trace.name for trace in traces]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _instead(step: GroupStep) -> str:

@@ -133,3 +133,9 @@ def forget_old(by_task: dict[int, Any]) -> None:
     """Keep what the last backward passes left."""
     while len(by_task) > KEPT_TASKS:
         del by_task[next(iter(by_task))]
+
+
+def names_of(traces: Sequence[Trace]) -> str:
+    """The first three by name, and how many more there are."""
+    names = [trace.name for trace in traces]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
