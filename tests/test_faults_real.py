@@ -191,8 +191,13 @@ def test_the_work_of_a_server_that_dies_for_good_goes_to_the_other(server, undis
     try:
         monkeypatch.setenv("CARLA_SERVERS", f"127.0.0.1:{port},127.0.0.1:{server}")
         folder = tmp_path / "episodes"
-        # episode 1 is the first one of worker 0, which drives on the first server
-        with disturbed(lambda: begun(folder), mortal.kill) as done:
+
+        def driven() -> bool:
+            """Its worker has an episode: the orders' connection, and the streams of world, camera and collisions."""
+            sockets = psutil.Process(mortal.pid).net_connections("tcp")
+            return sum(socket.status == psutil.CONN_ESTABLISHED for socket in sockets) >= 4
+
+        with disturbed(driven, mortal.kill) as done:
             faults = run(folder, tracks__episodes_per_load=1, collect__episodes=8)
     finally:
         mortal.kill()
