@@ -213,10 +213,10 @@ def table(task: str, agents: list[str], seeds: list[int]) -> str:
             continue
         reached[agent] = list(zip(*(criteria(task, record["curve"]) for record in records), strict=True))
         cells = [cell for values in reached[agent] for cell in (_median_and_each(values), _interval(values))]
-        seconds = statistics.mean(record["wall_s"] for record in records)
+        seconds = statistics.mean(record["cpu_s"] for record in records)
         rows.append([agent, str(len(records)), *cells, f"{seconds:.0f}"])
     pairs = [cell for name in named for cell in (f"{name}: median (each)", "mean, 95 %")]
-    return "\n".join([markdown_table([task, "seeds", *pairs, "wall, s"], rows), *_verdicts(task, named, reached)])
+    return "\n".join([markdown_table([task, "seeds", *pairs, "CPU, s"], rows), *_verdicts(task, named, reached)])
 
 
 def _median_and_each(values: tuple[float, ...]) -> str:
