@@ -31,14 +31,14 @@ def test_every_command_of_every_page_is_of_valid_params(page):
 def test_every_command_is_of_valid_params():
     joined = TEXT.replace("\\\n", " ")
     commands = [line for line in joined.splitlines() if line.strip().startswith("dvc exp run -S")]
-    plain = overrides(TEXT[TEXT.index("`PLAIN` stands for") :].split("| paper |")[0])
+    plain = overrides(TEXT[TEXT.index("PLAIN='") :].split("| paper |")[0])
     rows = TEXT[TEXT.index("| paper |") :].splitlines()[2:]
     assert len(commands) == 3 and len(rows) == 6 and len(plain) == 11
     for command in commands:
         params_with(**overrides(command))
     for row in rows:
         found = overrides(row)
-        assert len(found) > 3, row
+        assert "`dvc exp run $PLAIN -S " in row and len(found) > 3, row
         params = params_with(**(plain | found))
         assert all(value is None for name, value in vars(params.clip).items() if name in vars(params.clip_kind))
     riddle = params_with(**overrides(next(line for line in commands if "gamma=0.9" in line)))
