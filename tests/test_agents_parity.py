@@ -34,7 +34,15 @@ SETTINGS = {
     "policy_noise": 0.4,
     "noise_clip": 0.5,
     "policy_delay": 2,
-    **{f"clip__{group}": "none" for group in ("actor_head", "critic_head")},
+    **{f"clip__{group}": "none" for group in ("actor_cnn", "actor_head", "critic_cnn", "critic_head")},
+}
+SIDE_PX, STRIDES = 36, (4, 2)
+IMAGES = {
+    "observation": "camera",
+    "cnn": "mnih",
+    "encoder": "separate",
+    "camera__height_px": SIDE_PX,
+    "camera__width_px": SIDE_PX,
 }
 
 
@@ -44,19 +52,19 @@ def agent(**changes) -> TD3:
     return TD3(NetworkSpec.of(params, STATE, ACTION), params, torch.device("cpu"), torch.Generator())
 
 
-def batches(updates: int = UPDATES) -> list[Batch]:
+def batches(updates: int = UPDATES, side_px: int = 0) -> list[Batch]:
     rng, made = np.random.default_rng(0), []
     for _ in range(updates):
         states = rng.normal(size=(2, BATCH, STATE)).astype(np.float32)
-        frames = torch.zeros(BATCH, 3, 0, 0, dtype=torch.uint8)
+        frames = torch.from_numpy(rng.integers(0, 256, (2, BATCH, 3, side_px, side_px), np.uint8))
         made.append(
             Batch(
-                frames=frames,
+                frames=frames[0],
                 states=torch.from_numpy(states[0]),
                 actions=torch.from_numpy(rng.uniform(-1, 1, (BATCH, ACTION)).astype(np.float32)),
                 rewards=torch.from_numpy(rng.normal(size=BATCH).astype(np.float32)),
                 terminated=torch.from_numpy((rng.random(BATCH) < 0.3).astype(np.float32)),
-                next_frames=frames,
+                next_frames=frames[1],
                 next_states=torch.from_numpy(states[1]),
             )
         )
@@ -64,7 +72,14 @@ def batches(updates: int = UPDATES) -> list[Batch]:
 
 
 def head_weights(head: torch.nn.Module) -> list[torch.Tensor]:
-    layers = (head.first, head.hidden, head.out)
+    return _layer_weights([layer for layer in (head.first, head.hidden, head.out) if layer is not None])
+
+
+def cnn_weights(encoder: torch.nn.Module) -> list[torch.Tensor]:
+    return _layer_weights([encoder.conv1, encoder.conv2, encoder.dense])
+
+
+def _layer_weights(layers: list[torch.nn.Module]) -> list[torch.Tensor]:
     return [tensor.detach().clone() for layer in layers for tensor in (layer.weight, layer.bias)]
 
 
@@ -74,6 +89,9 @@ def all_weights(td3: TD3) -> dict[str, list[torch.Tensor]]:
         found[f"actor{name}"], found[f"q1{name}"] = head_weights(actor.head), head_weights(critic.q1)
         if critic.q2 is not None:
             found[f"q2{name}"] = head_weights(critic.q2)
+        if actor.encoder is not None:
+            found[f"actor_cnn{name}"] = cnn_weights(actor.encoder)
+            found[f"critic_cnn{name}"] = cnn_weights(critic.encoder)
     return found
 
 
@@ -91,6 +109,13 @@ def mlp(weights: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def cnn(weights: list[torch.Tensor], frames: torch.Tensor) -> torch.Tensor:
+    x = frames.float() / 255 - 0.5
+    for weight, bias, stride in zip(weights[0:4:2], weights[1:4:2], STRIDES, strict=True):
+        x = torch.clamp(torch.conv2d(x, weight, bias, stride), min=0)
+    return torch.clamp(x.flatten(1) @ weights[4].T + weights[5], min=0)
+
+
 class Plain:
     """The papers' equations on lists of tensors, with Adam as in Kingma and Ba, algorithm 1."""
 
@@ -100,19 +125,25 @@ class Plain:
         self.moments: dict[str, list] = {}
         self.updates = 0
 
-    def q(self, name: str, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        return mlp(self.w[name], torch.cat([state, action], 1))[:, 0]
+    def q(self, name: str, target: str, frames: torch.Tensor, state: torch.Tensor, action: torch.Tensor):
+        seen = self.seen(f"critic_cnn{target}", frames)
+        return mlp(self.w[name + target], torch.cat([*seen, state, action], 1))[:, 0]
 
-    def pi(self, name: str, state: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(mlp(self.w[name], state))
+    def pi(self, target: str, frames: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        seen = self.seen(f"actor_cnn{target}", frames)
+        return torch.tanh(mlp(self.w[f"actor{target}"], torch.cat([*seen, state], 1)))
+
+    def seen(self, name: str, frames: torch.Tensor) -> list[torch.Tensor]:
+        return [cnn(self.w[name], frames)] if name in self.w else []
 
     def target(self, data: Batch, noise: torch.Tensor) -> torch.Tensor:
         p = SETTINGS
-        action = self.pi("actor_target", data.next_states)
+        seen = data.next_frames, data.next_states
+        action = self.pi("_target", *seen)
         if self.algorithm != "ddpg":
             eps = torch.clamp(p["policy_noise"] * noise, -p["noise_clip"], p["noise_clip"])
             action = torch.clamp(action + eps, -1, 1)
-        values = [self.q(f"{name}_target", data.next_states, action) for name in self.critics]
+        values = [self.q(name, "_target", *seen, action) for name in self.critics]
         if self.algorithm == "mpg":
             gap = torch.abs(values[0] - values[1])
             own = gap.mean() if self.delta == "batch" else gap
@@ -127,21 +158,24 @@ class Plain:
     def critics(self) -> list[str]:
         return ["q1"] if self.algorithm == "ddpg" else ["q1", "q2"]
 
+    def own(self, *names: str) -> list[str]:
+        return [name for name in names if name in self.w]
+
     def update(self, data: Batch, noise: torch.Tensor) -> None:
-        y = self.target(data, noise)
-        loss = sum(((y - self.q(name, data.states, data.actions)) ** 2).mean() for name in self.critics)
-        self.descend(loss, self.critics, SETTINGS["critic_lr"])
+        y, seen = self.target(data, noise), (data.frames, data.states)
+        loss = sum(((y - self.q(name, "", *seen, data.actions)) ** 2).mean() for name in self.critics)
+        self.descend(loss, self.own("critic_cnn", *self.critics), SETTINGS["critic_lr"])
         self.updates += 1
         delay = 1 if self.algorithm == "ddpg" else SETTINGS["policy_delay"]
         if self.updates % delay:
             return
-        action = self.pi("actor", data.states)
-        value = self.q("q1", data.states, action)
+        action = self.pi("", *seen)
+        value = self.q("q1", "", *seen, action)
         loss = -value.mean()
         if self.algorithm == "td3_bc":
             loss = 2.5 / value.abs().mean().detach() * loss + ((action - data.actions) ** 2).mean()
-        self.descend(loss, ["actor"], SETTINGS["actor_lr"])
-        for name in ["actor", *self.critics]:
+        self.descend(loss, self.own("actor_cnn", "actor"), SETTINGS["actor_lr"])
+        for name in self.own("actor_cnn", "actor", "critic_cnn", *self.critics):
             for target, online in zip(self.w[f"{name}_target"], self.w[name], strict=True):
                 target.data = SETTINGS["tau"] * online.data + (1 - SETTINGS["tau"]) * target.data
 
@@ -173,6 +207,19 @@ def test_updates_equal_the_papers_equations(algorithm, delta):
         assert_same(all_weights(td3), {name: [t.detach() for t in tensors] for name, tensors in plain.w.items()})
     with pytest.raises(AssertionError):  # it is no equality of what never moved
         assert_same(all_weights(td3), first)
+
+
+def test_updates_on_images_equal_the_papers_equations():
+    """With `encoder: separate`: the actor's loss is of the critic as its own step has left it, its CNN too."""
+    td3 = agent(**IMAGES)
+    plain = Plain(all_weights(td3), "td3", "batch")
+    td3.generator.manual_seed(9)
+    noise = torch.Generator().manual_seed(9)
+    for data in batches(side_px=SIDE_PX):
+        td3.update(data)
+        plain.update(data, torch.randn((BATCH, ACTION), generator=noise))
+        found = {name: [t.detach() for t in tensors] for name, tensors in plain.w.items()}
+        assert_same(all_weights(td3), found)
 
 
 class Still(gymnasium.Env):

@@ -140,8 +140,12 @@ class TD3:
                 scalars["mpg_delta"] = self.gap.last.mean()
 
         if self.updates % self.policy_delay == 0:
-            features = features.detach()  # of the critic before its step, as DrQ-v2 does: saves a pass
-            actor_features = features if self.actor.encoder is None else self.actor.features(frames)
+            if self.actor.encoder is None:  # the features from before the critic's step serve both, as in DrQ-v2
+                actor_features = features = features.detach()
+            else:
+                actor_features = self.actor.features(frames)
+                with torch.no_grad():  # the actor reaches Q by its action alone
+                    features = self.critic.features(frames)
             pre_tanh = self.actor(actor_features, batch.states)
             action = torch.tanh(pre_tanh)
             q = self.critic.first(features, batch.states, action)
