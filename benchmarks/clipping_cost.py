@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipdrive.agents.clipping import GroupNorms
 from clipdrive.agents.networks import NetworkSpec
+from clipdrive.agents.norms import GroupNorms
 from clipdrive.agents.td3 import TD3, Batch
 from clipdrive.params import load_params
 

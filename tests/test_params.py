@@ -99,6 +99,14 @@ def test_a_wrong_value_is_refused_in_one_sentence(values: dict, key: str, value:
     assert "\n" not in str(caught.value)
 
 
+def test_more_rewards_summed_than_the_memory_holds_are_refused(values: dict) -> None:
+    values["n_step"], values["train"]["memory_steps"] = 6, 10
+    with pytest.raises(ParamsError, match=r"^n_step: got 6, allowed: at most half of train.memory_steps"):
+        params_from(values)
+    values["n_step"] = 5
+    assert params_from(values).n_step == 5
+
+
 def test_an_unknown_key_is_refused_at_every_level(values: dict) -> None:
     values["gama"] = 0.9
     with pytest.raises(ParamsError, match=r"^gama: got 0.9, an unknown key; allowed: seed, simulator"):

@@ -295,6 +295,8 @@ def _require_fitting(params: Params) -> None:
         refuse("memory", params.memory, "none with cnn: none, for it remembers stacked frames")
     if params.cnn == "none" and params.image_shift_px:
         refuse("image_shift_px", params.image_shift_px, "0 with cnn: none, for there are no images")
+    if params.n_step > params.train.memory_steps // 2:
+        refuse("n_step", params.n_step, "at most half of train.memory_steps, which hold the steps that are summed")
     if params.replay == "none" and 2 * params.batch_size > params.train.memory_steps:
         allowed = "at most half of train.memory_steps with replay: none, which learns from steps that are still there"
         refuse("batch_size", params.batch_size, allowed)

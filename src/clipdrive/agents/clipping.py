@@ -16,19 +16,7 @@ import torch
 from torch import Tensor
 
 from clipdrive.agents.norms import GroupNorms, LayerNorms, NormRecord
-from clipdrive.agents.structure import GroupError, named_groups, require_cover
-
-__all__ = [
-    "ClippedOptimizer",
-    "ClippingError",
-    "GroupError",
-    "GroupNorms",
-    "NormRecord",
-    "Rule",
-    "named_groups",
-    "require_cover",
-    "rules_of",
-]
+from clipdrive.agents.structure import GroupError
 
 TOLERANCE = 1e-5  # relative: a norm clipped to its limit may exceed it by rounding
 

@@ -58,8 +58,7 @@ def certified_structure(
     """Count what is certified of the structure; raises GroupError where it is not sound.
 
     `trained` are the networks that optimisers step (actor, critic), which share no module; `targets` those that only
-    the target update moves. Returns `parameters` (tensors trained), `parameters_in_one_group`, `shared` and
-    `targets_stepped`.
+    the target update moves. Returns `parameters` (tensors trained), `parameters_in_one_group` and `shared`.
     """
     optimizers = list(optimizers)
     require_cover(trained.values(), optimizers)
@@ -81,5 +80,4 @@ def certified_structure(
         "parameters": len(held),
         "parameters_in_one_group": len({id(p) for p in held}),
         "shared": 0,
-        "targets_stepped": 0,
     }

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipdrive.agents.augment import mirrored, random_shift
-from clipdrive.agents.clipping import ClippedOptimizer, GroupNorms, Rule, named_groups, rules_of
+from clipdrive.agents.clipping import ClippedOptimizer, Rule, rules_of
 from clipdrive.agents.networks import Actor, Critic, NetworkSpec, load_weights
-from clipdrive.agents.structure import GroupError, certified_structure
+from clipdrive.agents.norms import GroupNorms
+from clipdrive.agents.structure import GroupError, certified_structure, named_groups
 from clipdrive.agents.targets import ALGORITHMS, MpgGap, bootstrapped, imitation_weight, smoothed_action
 
 

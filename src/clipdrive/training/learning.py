@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from clipdrive.agents.clipping import ClippingError, GroupError
+from clipdrive.agents.clipping import ClippingError
 from clipdrive.agents.networks import NetworkSpec
+from clipdrive.agents.structure import GroupError
 from clipdrive.agents.td3 import TD3, Batch
 from clipdrive.driving.spawn import TRAIN
 from clipdrive.experience.memory import ReplayMemory

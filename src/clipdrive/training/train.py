@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from clipdrive.agents.clipping import ClippingError, GroupError
+from clipdrive.agents.clipping import ClippingError
 from clipdrive.agents.device import prepare_torch, training_device
+from clipdrive.agents.structure import GroupError
 from clipdrive.params import DRIVE, Params, params_as_values
 from clipdrive.profile import Profile
 from clipdrive.simulator.announcing import announce_servers
