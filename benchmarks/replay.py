@@ -1,10 +1,14 @@
-"""Prioritised replay beside cpprb's: time of one draw and one update of priorities, without the gathering of rows.
+"""What the replay memory takes of the machine, and prioritised replay beside cpprb's.
 
-`python -m benchmarks.replay` prints the table: 200,000 steps, batches of 256, best and median of interleaved rounds.
+`python -m benchmarks.replay` prints both: a memory of a million steps of gray 84x84 frames (`--steps`) with its bytes a
+step and the time of a batch of 256; then one draw and one update of priorities without the gathering of rows, 200,000
+steps, best and median of interleaved rounds.
 """
 
 from __future__ import annotations
 
+import argparse
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -17,6 +21,7 @@ from clipdrive.experience.memory import ReplayMemory
 from clipdrive.experience.replay import PrioritisedReplay
 
 STEPS, BATCH, DRAWS, ROUNDS = 200_000, 256, 200, 15
+SIZE_PX, STACK, STATE, ACTIONS, EPISODE_STEPS = 84, 3, 3, 2, 250
 
 
 class _WithoutRows(PrioritisedReplay):
@@ -51,7 +56,35 @@ def peer(errors: np.ndarray) -> Callable[[], None]:
     return step
 
 
+def of_frames(steps: int) -> str:
+    """A memory that is full of frames: its resident bytes a step, and what sampling takes."""
+    before = _resident_bytes()
+    memory, rng = ReplayMemory(steps, (1, SIZE_PX, SIZE_PX), STATE, ACTIONS, STACK), np.random.default_rng(0)
+    frame, state, action = rng.integers(0, 256, (1, SIZE_PX, SIZE_PX), np.uint8), np.zeros(STATE), np.zeros(ACTIONS)
+    for number in range(steps):
+        if number % EPISODE_STEPS == 0:
+            memory.begin(frame, state)
+        memory.add(action, 0.0, False, frame, state)
+    a_step = (_resident_bytes() - before) / steps
+    taken_ms = []
+    for _ in range(DRAWS + 1):
+        begun = time.perf_counter()
+        memory.sample(BATCH, rng)
+        taken_ms.append(1000.0 * (time.perf_counter() - begun))
+    sampled_ms = statistics.median(taken_ms[1:])  # the first one compiles
+    cells = [f"{steps:,}", f"{a_step:,.0f}", f"{a_step / SIZE_PX**2:.2f}", f"{steps * a_step / 2**30:.1f}"]
+    header = ["steps", "bytes a step", "x one frame", "GiB", f"batch of {BATCH}, median ms"]
+    return markdown_table(header, [[*cells, f"{sampled_ms:.2f}"]])
+
+
+def _resident_bytes() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=1_000_000, help="of the memory of frames (default 1000000)")
+    print(of_frames(parser.parse_args().steps) + "\n")
     errors = np.random.default_rng(1).exponential(size=BATCH).astype(np.float32)
     steps = {"clipdrive": ours(errors), "cpprb": peer(errors)}
     taken_ms: dict[str, list[float]] = {name: [] for name in steps}
