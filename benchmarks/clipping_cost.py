@@ -1,6 +1,6 @@
 """What the clip and its measures cost: our update beside the same update with a bare optimiser, in turns.
 
-    python -m benchmarks.clipping_cost [--rounds 30] [--batch 256] [--threads 1]
+    python -m benchmarks.clipping_cost [--rounds 30] [--batch 256] [--threads 1] [--record]
 
 Three agents of params.yaml take the same updates on the same images: `measured` is ours, with |update| / |weights| and
 the layers' norms in every tenth update as train logs them; `clipped` only calls clip_grad_norm_ per group; `bare`
@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.runs import markdown_table, store_table
 from clipdrive.agents.networks import NetworkSpec
 from clipdrive.agents.norms import GroupNorms
 from clipdrive.agents.td3 import TD3, Batch
@@ -93,15 +93,17 @@ def measure(rounds: int, batch_size: int) -> dict[str, list[float]]:
     return times
 
 
-def report(times: dict[str, list[float]]) -> str:
+def rows_of(times: dict[str, list[float]]) -> list[list[str]]:
+    """A kind a row: CPU milliseconds of an update, and by how much `measured` costs more."""
+
     def over(kind: str) -> str:
         ratio = statistics.median(a / b for a, b in zip(times["measured"], times[kind], strict=True))
         return f"{ratio - 1.0:+.1%}"
 
-    rows: list[tuple[Any, ...]] = [("", "CPU ms an update", "measured costs")]
-    for kind, seconds in times.items():
-        rows.append((kind, f"{1e3 * statistics.median(seconds):.1f}", "" if kind == "measured" else over(kind)))
-    return "\n".join(f"{a:10} {b:>16} {c:>15}".rstrip() for a, b, c in rows)
+    return [
+        [kind, f"{1e3 * statistics.median(seconds):.1f}", "" if kind == "measured" else over(kind)]
+        for kind, seconds in times.items()
+    ]
 
 
 def main() -> None:
@@ -109,9 +111,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--record", action="store_true", help="write benchmarks/records/clipping-cost.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(report(measure(options.rounds, options.batch)))
+    header = ["update", "CPU ms an update", "measured costs"]
+    rows = rows_of(measure(options.rounds, options.batch))
+    print(markdown_table(header, rows))
+    if options.record:
+        store_table("clipping-cost", header, rows)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import cpprb
 import numpy as np
 
-from benchmarks.runs import markdown_table
+from benchmarks.runs import markdown_table, store_table
 from clipdrive.experience.memory import ReplayMemory
 from clipdrive.experience.replay import PrioritisedReplay
 
@@ -56,7 +56,7 @@ def peer(errors: np.ndarray) -> Callable[[], None]:
     return step
 
 
-def of_frames(steps: int) -> str:
+def of_frames(steps: int) -> list[list[str]]:
     """A memory that is full of frames: its resident bytes a step, and what sampling takes."""
     before = _resident_bytes()
     memory, rng = ReplayMemory(steps, (1, SIZE_PX, SIZE_PX), STATE, ACTIONS, STACK), np.random.default_rng(0)
@@ -73,18 +73,15 @@ def of_frames(steps: int) -> str:
         taken_ms.append(1000.0 * (time.perf_counter() - begun))
     sampled_ms = statistics.median(taken_ms[1:])  # the first one compiles
     cells = [f"{steps:,}", f"{a_step:,.0f}", f"{a_step / SIZE_PX**2:.2f}", f"{steps * a_step / 2**30:.1f}"]
-    header = ["steps", "bytes a step", "x one frame", "GiB", f"batch of {BATCH}, median ms"]
-    return markdown_table(header, [[*cells, f"{sampled_ms:.2f}"]])
+    return [[*cells, f"{sampled_ms:.2f}"]]
 
 
 def _resident_bytes() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=1_000_000, help="of the memory of frames (default 1000000)")
-    print(of_frames(parser.parse_args().steps) + "\n")
+def prioritised() -> list[list[str]]:
+    """A row each for clipdrive and cpprb: milliseconds of a draw and an update of priorities."""
     errors = np.random.default_rng(1).exponential(size=BATCH).astype(np.float32)
     steps = {"clipdrive": ours(errors), "cpprb": peer(errors)}
     taken_ms: dict[str, list[float]] = {name: [] for name in steps}
@@ -95,8 +92,22 @@ def main() -> None:
                 steps[name]()
             if number:  # the first round compiles
                 taken_ms[name].append((time.perf_counter() - begun) / DRAWS * 1000.0)
-    rows = [[name, f"{min(ms):.3f}", f"{statistics.median(ms):.3f}"] for name, ms in taken_ms.items()]
-    print(markdown_table([f"batch {BATCH} of {STEPS:,} steps", "best, ms", "median, ms"], rows))
+    return [[name, f"{min(ms):.3f}", f"{statistics.median(ms):.3f}"] for name, ms in taken_ms.items()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=1_000_000, help="of the memory of frames (default 1000000)")
+    parser.add_argument("--record", action="store_true", help="write benchmarks/records/replay-*.json")
+    arguments = parser.parse_args()
+    header = ["steps", "bytes a step", "x one frame", "GiB", f"batch of {BATCH}, median ms"]
+    tables = {"replay-frames": (header, of_frames(arguments.steps))}
+    header = [f"batch {BATCH} of {STEPS:,} steps", "best, ms", "median, ms"]
+    tables["replay-prioritised"] = (header, prioritised())
+    for name, (header, rows) in tables.items():
+        print(markdown_table(header, rows) + "\n")
+        if arguments.record:
+            store_table(name, header, rows)
 
 
 if __name__ == "__main__":

@@ -98,6 +98,11 @@ def store(name: str, record: Mapping[str, Any]) -> None:
     part.rename(RECORDS / f"{name}.json")
 
 
+def store_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Keep a table as it was printed, and on what machine: the record of a benchmark of speed."""
+    store(name, {"machine": machine(), "table": [dict(zip(header, row, strict=True)) for row in rows]})
+
+
 def whole_numbers(text: str) -> list[int]:
     """What `--seeds 0,1,2` means."""
     return [int(number) for number in text.split(",")]

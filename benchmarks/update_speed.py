@@ -26,7 +26,7 @@ from stable_baselines3 import TD3 as PeerTD3
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
-from benchmarks.runs import markdown_table, params_with
+from benchmarks.runs import markdown_table, params_with, store_table
 from benchmarks.update_loops import author_loop, cleanrl_loop
 from clipdrive.agents.device import prepare_torch
 from clipdrive.agents.networks import NetworkSpec
@@ -248,12 +248,15 @@ def main() -> None:
     parser.add_argument("--batches", default="256,100", help="comma-separated batch sizes (default 256,100)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds in turns (default 7)")
     parser.add_argument("--threads", type=int, default=2, help="torch threads (default 2)")
+    parser.add_argument("--record", action="store_true", help="write benchmarks/records/update-speed-OF.json")
     arguments = parser.parse_args()
     prepare_torch(arguments.threads)  # for the layers alone
     batches = map(int, arguments.batches.split(","))
     rows = [row for batch in batches for row in table_rows(arguments.of, batch, arguments.threads, arguments.rounds)]
-    ratios = ["x Stable-Baselines3, wall", "CPU"]
-    print(markdown_table(["update", "batch", "ms, median", "best", "CPU ms", *ratios, "of its layers alone"], rows))
+    header = ["update", "batch", "ms, median", "best", "CPU ms", f"x {PEER}, wall", "x CPU", "of its layers alone"]
+    print(markdown_table(header, rows))
+    if arguments.record:
+        store_table(f"update-speed-{arguments.of}", header, rows)
 
 
 if __name__ == "__main__":
