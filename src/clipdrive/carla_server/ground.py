@@ -193,7 +193,8 @@ def _border_pieces(sections: dict[str, np.ndarray], cover: np.ndarray, x0: float
     sides = 2 * len(later)
     for ends, outward in ((first, -forward), (last, forward)):
         width = np.linalg.norm(right[ends] - left[ends], axis=1)
-        parts = max(1, math.ceil(np.nanmax(width) / SAMPLE_M))
+        # An even number: no part straddles the middle, where ways through a junction lie side by side.
+        parts = 2 * max(1, math.ceil(0.5 * np.nanmax(width) / SAMPLE_M))
         for part in range(parts):
             a = left[ends] + (right[ends] - left[ends]) * (part / parts)
             b = left[ends] + (right[ends] - left[ends]) * ((part + 1) / parts)

@@ -1,1 +1,1 @@
-"""OpenDRIVE with numpy alone: reading, geometry, and circuits generated from a seed."""
+"""OpenDRIVE with numpy alone: reading, geometry, and circuits and towns generated from a seed."""

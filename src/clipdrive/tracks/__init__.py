@@ -1,1 +1,1 @@
-"""Which road is driven: generated circuits, OpenDRIVE files and towns, and the route over it as arrays."""
+"""Which road is driven: generated circuits and towns, files, a server's towns, and the route over it as arrays."""

@@ -1,4 +1,4 @@
-"""Opens a track by name: a generated circuit, an OpenDRIVE file, or a town that a CARLA server knows."""
+"""Opens a track by name: a generated circuit or town, an OpenDRIVE file, or a town that a CARLA server knows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 from clipdrive.opendrive.circuit import circuit_xodr
 from clipdrive.opendrive.network import RoadNetwork
 from clipdrive.opendrive.reader import OpenDriveError, read
+from clipdrive.opendrive.town import town_xodr
 from clipdrive.tracks.centreline import route_along
 from clipdrive.tracks.lanes import LaneGraph, longest_way, opposite_way
 from clipdrive.tracks.route import Route
 from clipdrive.tracks.turning import opposite_turning_way, turning_way
 
-FORMS = "circuit:<seed>, a file's name that ends in .xodr, or a town's name (with simulator: carla)"
+GENERATED = {"circuit": circuit_xodr, "town": town_xodr}
+FORMS = "circuit:<seed>, town:<seed>, a file's name that ends in .xodr, or a town's name (with simulator: carla)"
 FOLLOW = ("road", "lane")
 JUNCTIONS = ("straight", "turns")
 ROUTE_MIN_M = 30.0
@@ -82,11 +84,11 @@ def open_track(
 
 def _source(name: str, folder: str | Path, opendrive_of_town) -> tuple[str, bool, str]:
     """The map's name, whether it is a town, and its OpenDRIVE text."""
-    if name.startswith("circuit:"):
-        seed = name.removeprefix("circuit:")
+    kind, colon, seed = name.partition(":")
+    if colon and kind in GENERATED:
         if not (seed.isascii() and seed.isdecimal()):
             raise TrackError(f"Track {name!r}: the seed is {seed!r}; it must be a whole number, 0 or more.")
-        return f"circuit_{int(seed)}", False, circuit_xodr(int(seed))
+        return f"{kind}_{int(seed)}", False, GENERATED[kind](int(seed))
     if name.endswith(".xodr"):
         path = _path_in(name, Path(folder))
         return path.stem, False, _text(name, path)
