@@ -91,6 +91,16 @@ def test_the_follower_laps_five_circuits_in_both_directions():
                 assert_clean(lap(env, track=track, direction=direction), params)
 
 
+def test_the_follower_laps_a_town_in_its_lane_in_both_directions():
+    params = default_params(tracks={"follow": "lane", "junctions": "turns", "evaluation": ("town:8",)}, mirror=False)
+    with contextlib.closing(DriveEnv(params, tracks="evaluation")) as env:
+        for direction in ("forward", "backward"):
+            infos = lap(env, track="town:8", direction=direction)
+            assert {turn.kind for turn in env.route.turns} == {"left", "straight", "right"}
+            assert infos[-1]["ending"] == "lap" and infos[-1]["route_completion"] == 1.0
+            assert max(abs(info["offset_m"]) for info in infos) < 1.0
+
+
 def test_every_failure_happens_on_a_real_road():
     params = default_params()
     with contextlib.closing(DriveEnv(params)) as env:

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from clipdrive.driving.spawn import (
     episode_generator,
     track_of_episode,
 )
+from clipdrive.tracks.route import Turn
 from fake_world import circle_route, default_params
 
 SPAWN = default_params().spawn
@@ -34,6 +36,25 @@ def test_checkpoint_spawns_have_the_noise_of_the_params():
     assert speed[speed > 0].mean() == pytest.approx(4.0, rel=0.05) and speed.max() <= 8.0
     checkpoints = ROUTE.checkpoints(10.0)
     assert set(s) == set(checkpoints)  # 31 of them, 2000 draws
+
+
+def test_a_share_begins_near_a_turn():
+    turns = (Turn(10.0, 25.0, "left"), Turn(100.0, 115.0, "straight"), Turn(200.0, 215.0, "right"))
+    route = replace(ROUTE, turns=turns)
+    places = np.array([start.s_m for start in starts(route=route, near_turn_share=1.0)])
+    # From 20 m before a turn up to its end, over the seam where it begins at 10 m; not before the one straight on.
+    left, right = (places <= 25.0) | (places >= ROUTE.length_m - 10.0), (places >= 180.0) & (places <= 215.0)
+    assert (left | right).all() and left.mean() == pytest.approx(0.5, abs=0.05)
+    assert places[right].mean() == pytest.approx(197.5, abs=1.0)
+    some = np.array([start.s_m for start in starts(route=route, near_turn_share=0.3)])
+    assert np.isin(some, ROUTE.checkpoints(default_params().spawn.every_m)).mean() == pytest.approx(0.7, abs=0.04)
+    assert starts(count=50, route=route) == starts(count=50), "off, the draws are those of before"
+
+
+def test_without_turns_none_begins_near_one():
+    straight = replace(ROUTE, turns=(Turn(100.0, 115.0, "straight"),))
+    for route in (ROUTE, straight):
+        assert {start.s_m for start in starts(route=route, near_turn_share=1.0)} <= set(ROUTE.checkpoints(10.0))
 
 
 def test_offset_stays_on_a_narrow_road():

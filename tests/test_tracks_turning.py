@@ -11,7 +11,7 @@ import torch
 from clipdrive.agents.augment import mirrored
 from clipdrive.agents.td3 import Batch
 from clipdrive.driving.observation import state_size
-from clipdrive.driving.route_command import RANGE_M, route_command
+from clipdrive.driving.route_command import SIZE, route_command
 from clipdrive.opendrive.reader import read
 from clipdrive.params import ParamsError
 from clipdrive.tracks.lanes import LaneGraph
@@ -92,32 +92,37 @@ def commanded_route(closed=True):
     return type(route)(**{**{name: getattr(route, name) for name in route.__dataclass_fields__}, "turns": turns})
 
 
+NONE = [0.0, 0.0, 0.0]
+
+
 @pytest.mark.parametrize(
-    ("s_m", "expected"),
+    ("s_m", "left", "straight", "right"),
     [
-        (0.0, [0, 0, 0, 1]),
-        (100.0 - RANGE_M, [0, 0, 0, 1]),
-        (75.0, [1, 0, 0, 0.5]),
-        (100.0, [1, 0, 0, 0]),
-        (119.0, [1, 0, 0, 0]),  # inside
-        (121.0, [0, 1, 0, 19.0 / RANGE_M]),
-        (151.0, [0, 0, 1, 9.0 / RANGE_M]),
-        (171.0, [0, 0, 0, 1]),
+        (0.0, NONE, NONE, NONE),
+        (50.0, NONE, NONE, NONE),
+        (75.0, [0.5, 0, 0], NONE, NONE),  # 25 m of 50
+        (98.0, [0.96, 0.8, 0], NONE, NONE),  # 2 m of 50, and of 10
+        (100.0, [1, 1, 0], NONE, NONE),
+        (115.0, [1, 1, 0.75], NONE, NONE),  # 15 of its 20 m
+        (121.0, NONE, [0.62, 0, 0], NONE),
+        (151.0, NONE, NONE, [0.82, 0.1, 0]),
+        (170.0, NONE, NONE, [1, 1, 1]),
+        (171.0, NONE, NONE, NONE),
     ],
 )
-def test_the_command_names_the_next_turn_and_its_distance(s_m, expected):
-    assert RANGE_M == 50.0
+def test_the_command_names_the_next_turn_how_near_it_is_and_how_much_is_done(s_m, left, straight, right):
     numbers = route_command(commanded_route(), s_m)
-    assert numbers.dtype == np.float32 and numbers.tolist() == pytest.approx(expected)
+    assert numbers.dtype == np.float32 and numbers.shape == (SIZE,)
+    assert numbers.tolist() == pytest.approx(left + straight + right)
 
 
 def test_the_command_looks_over_the_seam_of_a_closed_route_only():
     route = commanded_route()
-    shifted = [Turn(5.0, 10.0, "left")]
-    for closed, expected in ((True, [1, 0, 0, (route.length_m - 300.0 + 5.0) / RANGE_M]), (False, [0, 0, 0, 1])):
+    away_m = route.length_m - 308.0 + 1.0
+    for closed, expected in ((True, [1 - away_m / 50.0, 1 - away_m / 10.0, 0]), (False, NONE)):
         values = {name: getattr(commanded_route(closed), name) for name in route.__dataclass_fields__}
-        at_end = type(route)(**{**values, "turns": tuple(shifted)})
-        assert route_command(at_end, 300.0).tolist() == pytest.approx(expected)
+        at_end = type(route)(**{**values, "turns": (Turn(1.0, 10.0, "left"),)})
+        assert route_command(at_end, 308.0).tolist() == pytest.approx(expected + NONE + NONE, abs=1e-6)
 
 
 def test_a_reversed_route_turns_the_other_way():
@@ -129,23 +134,24 @@ def test_a_reversed_route_turns_the_other_way():
 
 def test_the_environment_shows_the_command_behind_speed_and_last_action(monkeypatch):
     env = circle_env(monkeypatch, default_params(route_command=True))
-    assert state_size(env.params) == 7 and state_size(default_params()) == 3
+    assert state_size(env.params) == 12 and state_size(default_params()) == 3
     observation, _ = env.reset(options={"direction": "forward", "s_m": 75.0, "speed_mps": 5.0})
-    assert observation in env.observation_space and observation["state"][3:].tolist() == [0, 0, 0, 1]
+    assert observation in env.observation_space and observation["state"][3:].tolist() == NONE * 3
     env._progress.route = commanded_route()
     observation, *_ = env.step(np.array([0.0, 0.0], np.float32))
-    assert observation in env.observation_space and observation["state"].shape == (7,)
+    assert observation in env.observation_space and observation["state"].shape == (12,)
     s_m = env._progress.projection.s_m
-    assert observation["state"][3:].tolist() == pytest.approx([1, 0, 0, (100.0 - s_m) / RANGE_M], abs=1e-5)
+    assert observation["state"][3:].tolist() == pytest.approx([1 - (100.0 - s_m) / 50.0, 0, 0, *NONE, *NONE], abs=1e-5)
 
 
 def test_the_mirror_swaps_left_and_right_of_the_command():
-    state = [0.3, 0.4, 0.5, 1.0, 0.0, 0.0, 0.25]
+    car, left, straight = [0.3, 0.4, 0.5], [1.0, 0.9, 0.8], [0.1, 0.2, 0.3]
+    state = car + left + straight + NONE
     states = torch.tensor([state, state])
     frames = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
     seen = mirrored(Batch(frames, states, torch.ones(2, 2), torch.ones(2), torch.zeros(2), frames, states), True)
     for there in (seen.states, seen.next_states):
-        assert there[0].tolist() == pytest.approx([0.3, -0.4, 0.5, 0.0, 0.0, 1.0, 0.25])
+        assert there[0].tolist() == pytest.approx([0.3, -0.4, 0.5, *NONE, *straight, *left])
         assert torch.equal(there[1], states[1])
 
 

@@ -87,6 +87,7 @@ class SpawnParams:
     heading_rad: Annotated[float, Range(0.0, math.pi)]
     speed_mps: Annotated[float, NOT_NEGATIVE]
     standstill_share: Annotated[float, SHARE]
+    near_turn_share: Annotated[float, SHARE]
 
 
 @dataclass(frozen=True)

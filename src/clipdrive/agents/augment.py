@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STEER = 0  # its place in an action
 LAST_STEER = 1  # its place in a state
 OFFSET, HEADING_ERROR, BEAMS = 3, 4, 5  # with `observation: state`; the beams from there on, left to right
-TURN_LEFT, TURN_RIGHT = 3, 5  # with `route_command: true`
+TURN_LEFT, TURN_RIGHT = (3, 4, 5), (9, 10, 11)  # with `route_command: true`
 
 
 def mirrored(batch: Batch, commanded: bool = False) -> Batch:
@@ -38,7 +38,7 @@ def mirrored(batch: Batch, commanded: bool = False) -> Batch:
     def swapped(states: Tensor) -> Tensor:
         states = negated(states, LAST_STEER)
         if commanded:
-            states[:half, [TURN_LEFT, TURN_RIGHT]] = states[:half, [TURN_RIGHT, TURN_LEFT]]
+            states[:half, [*TURN_LEFT, *TURN_RIGHT]] = states[:half, [*TURN_RIGHT, *TURN_LEFT]]
         elif states.shape[1] > BEAMS:
             states[:half, [OFFSET, HEADING_ERROR]] *= -1.0
             states[:half, BEAMS:] = states[:half, BEAMS:].flip(1)

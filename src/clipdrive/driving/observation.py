@@ -43,7 +43,7 @@ def observation_space(camera: CameraParams) -> spaces.Dict:
 
 
 def commanded_space(camera: CameraParams) -> spaces.Dict:
-    """With `route_command: true`. frames as ever; state: float32 (7,), `state_vector`, then `route_command`."""
+    """With `route_command: true`. frames as ever; state: float32 (12,), `state_vector`, then `route_command`."""
     command = np.ones(route_command.SIZE, np.float32)
     low, high = np.concatenate([-STATE_HIGH, 0.0 * command]), np.concatenate([STATE_HIGH, command])
     return spaces.Dict(frames=observation_space(camera)["frames"], state=spaces.Box(low, high, dtype=np.float32))

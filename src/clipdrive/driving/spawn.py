@@ -18,6 +18,7 @@ COLLECT, TRAIN, EVALUATE = 1, 2, 3  # streams of random numbers, so that no stag
 _ORDER, _CHAIN, _WEATHER = 101, 102, 103  # streams beside those of the episodes
 LATERAL_CAP_HALF_WIDTHS = 0.8
 OPEN_ROUTE_RESERVE_M = 50.0
+BEFORE_TURN_M = 20.0  # how far before a turn, at most, an episode begins that begins near one
 DIRECTIONS = ("forward", "backward")
 
 
@@ -67,9 +68,9 @@ def draw_start(
 ) -> Start:
     """The start of an episode on `route`.
 
-    checkpoint: a random checkpoint, with noise on offset (within 0.8 of the half width), heading and speed, a
-    share of the episodes at rest; last: `last_checkpoint_s_m`, at rest and in the middle; start: the route's
-    beginning, likewise.
+    checkpoint: a random checkpoint, or a place near a random turn to the left or right, with noise on offset
+    (within 0.8 of the half width), heading and speed, a share of the episodes at rest; last:
+    `last_checkpoint_s_m`, at rest and in the middle; start: the route's beginning, likewise.
     """
     if spawn.kind == "start":
         return Start(0.0)
@@ -79,6 +80,8 @@ def draw_start(
     if not route.closed:
         checkpoints = checkpoints[checkpoints <= max(route.length_m - OPEN_ROUTE_RESERVE_M, 0.0)]
     s_m = float(checkpoints[rng.integers(len(checkpoints))])
+    if spawn.near_turn_share > 0.0 and rng.random() < spawn.near_turn_share:
+        s_m = _near_turn(route, rng, s_m)
     half_width_m = float(np.interp(s_m, route.s_m, route.half_width_m))
     widest_m = min(spawn.lateral_m, LATERAL_CAP_HALF_WIDTHS * half_width_m)
     offset_m = float(rng.uniform(-1.0, 1.0)) * widest_m
@@ -86,3 +89,13 @@ def draw_start(
     at_rest = rng.random() < spawn.standstill_share
     speed_mps = float(rng.random()) * spawn.speed_mps
     return Start(s_m, offset_m, heading_error_rad, 0.0 if at_rest else speed_mps)
+
+
+def _near_turn(route: Route, rng: np.random.Generator, otherwise_m: float) -> float:
+    """A place from BEFORE_TURN_M before a random turn up to its end; `otherwise_m` where none leads left or right."""
+    turns = [turn for turn in route.turns if turn.kind != "straight"]
+    if not turns:
+        return otherwise_m
+    turn = turns[rng.integers(len(turns))]
+    s_m = float(rng.uniform(turn.begin_m - BEFORE_TURN_M, turn.end_m))
+    return s_m % route.length_m if route.closed else max(s_m, 0.0)
