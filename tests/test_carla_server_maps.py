@@ -7,6 +7,7 @@ import pytest
 from clipdrive.carla_server import maps
 from clipdrive.carla_server.rpc import RpcError
 from clipdrive.opendrive.circuit import circuit_xodr
+from clipdrive.opendrive.town import town_xodr
 
 
 def test_full_and_short_names_are_the_same_map():
@@ -19,6 +20,8 @@ def test_full_and_short_names_are_the_same_map():
 def test_any_seed_can_be_loaded_and_other_names_cannot():
     library = maps.MapLibrary()
     assert library.load("circuit_123456").spawn_points
+    assert library.load("town_3").xodr == town_xodr(3) and "/Game/Carla/Maps/town_3" in library.names()
+    assert library.load("town_123456").spawn_points
     for name in ("circuit_", "circuit_x", "Town01", "OpenDriveMap", "..", "", "a/../b", "nul\0"):
         with pytest.raises(RpcError, match="not found"):
             library.load(name)

@@ -45,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     result.add_argument("--port", type=_port, default=2000, help="RPC port, 0 = any free one (default: %(default)s)")
-    result.add_argument("--map", help="first map: circuit_<seed>, or a name from --maps (default: circuit_1)")
+    result.add_argument(
+        "--map", help="first map: circuit_<seed>, town_<seed>, or a name from --maps (default: circuit_1)"
+    )
     result.add_argument(
         "--maps", type=_folder, action="append", default=[], metavar="FOLDER",
         help="a folder of .xodr files to offer as maps by their names; may be given again",

@@ -1,4 +1,4 @@
-"""The maps a client can load: generated circuits, .xodr files of a folder, OpenDRIVE texts that it sends."""
+"""The maps a client can load: generated circuits and towns, .xodr files of a folder, OpenDRIVE texts that it sends."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from clipdrive.carla_server.wire import Pose
 from clipdrive.opendrive import geometry
 from clipdrive.opendrive.circuit import circuit_xodr
 from clipdrive.opendrive.reader import OpenDriveError, RoadNetwork, read
+from clipdrive.opendrive.town import town_xodr
 
 VERGE_M = 2.5
 WALL_HEIGHT_M = 1.0
-LISTED_CIRCUITS = 10  # any other seed can be loaded too
+LISTED = 10  # any other seed can be loaded too
+_MADE = {"circuit": circuit_xodr, "town": town_xodr}
 GENERATED = "OpenDriveMap"
 CACHED_MAPS = 24
 CACHED_BYTES = 2**28
@@ -112,14 +114,15 @@ class MapLibrary:
 
     def names(self) -> list[str]:
         """Names as `client.get_available_maps()` shows them."""
-        names = [f"circuit_{seed}" for seed in range(1, LISTED_CIRCUITS + 1)]
+        names = [f"circuit_{seed}" for seed in range(1, LISTED + 1)]
+        names += [f"town_{seed}" for seed in range(1, LISTED + 1)]
         names += [path.stem for folder in self.folders for path in sorted(folder.glob("*.xodr"))]
         return [f"/Game/Carla/Maps/{name}" for name in dict.fromkeys(names)]
 
     def load(self, name: str) -> WorldMap:
         """Return the map of that name, full or short; raises RpcError."""
         short = name.rsplit("/", 1)[-1]
-        circuit = re.fullmatch(r"circuit_(\d{1,10})", short)
+        made = re.fullmatch(r"(circuit|town)_(\d{1,10})", short)
         if short == GENERATED and self.generated is not None:
             xodr, verge_m, wall_height_m = self.generated
             return self._map(short, xodr, verge_m, wall_height_m)
@@ -129,8 +132,8 @@ class MapLibrary:
                 return self._map(path.stem, path.read_text(encoding="utf-8"), VERGE_M, WALL_HEIGHT_M)
             except (OSError, UnicodeDecodeError) as error:
                 raise RpcError(f"Map '{name}' cannot be read: {error}") from error
-        if circuit:
-            return self._map(short, circuit_xodr(int(circuit[1])), VERGE_M, WALL_HEIGHT_M)
+        if made:
+            return self._map(short, _MADE[made[1]](int(made[2])), VERGE_M, WALL_HEIGHT_M)
         raise RpcError(f"Map '{name:.200}' not found")
 
     def generate(self, xodr: str, verge_m: float, wall_height_m: float) -> None:
