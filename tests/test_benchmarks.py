@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import ablation, conditions, race, runs, tasks
+from benchmarks import ablation, conditions, race, runs, tasks, towns
 from ruamel.yaml import YAML
 
 from clipdrive.params import params_as_values
@@ -103,6 +103,30 @@ def test_the_races_follower_is_judged_by_its_quickest_clean_setting_and_a_lap_by
 def test_every_agent_of_the_race_is_a_valid_change(name: str, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     assert runs.params_with(race.AGENTS[name]) != runs.params_with({})
+
+
+@pytest.mark.parametrize("name", towns.AGENTS)
+def test_every_agent_and_road_of_the_towns_is_a_valid_change(name: str, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "Some.xodr").touch()
+    for changes in towns.roads_with(tmp_path).values():
+        params = runs.params_with(towns.AGENTS[name] | changes)
+        assert not set(params.tracks.training) & set(params.tracks.evaluation)
+    with pytest.raises(SystemExit, match=r"--maps: got .*, which has no \.xodr file"):
+        towns.roads_with(tmp_path / "none")
+
+
+def test_a_town_is_judged_with_the_recorded_agent_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(runs, "RECORDS", tmp_path)
+    monkeypatch.setenv("CLIPDRIVE_STATE", str(tmp_path / "state"))
+    metrics = {"route_completion_mean": 0.5, "clean_share": 0.25, "speed_mean_mps": 6.0, "offset_abs_mean_m": 0.1}
+    record = {"name": "some", "params": params_as_values(runs.params_with({})), "agent_md5": "x"}
+    runs.store("some", record | {"evaluate": {"agent": metrics}})
+    rows = towns.judged_run("some", {}, {towns.GENERATED: {}}, "agent")
+    assert rows == [[towns.GENERATED, "some", "0.500", "25 %", "6.00", "0.10"]]
+    with pytest.raises(SystemExit, match="got no agent, or another than the record's"):
+        towns.judged_run("some", {}, {towns.GENERATED: {}}, "follower")
 
 
 def test_seeds_tell_two_agents_apart_by_the_interval_of_their_means_difference() -> None:
