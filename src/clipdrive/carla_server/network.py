@@ -19,6 +19,8 @@ PENDING_BYTES = 2**24  # what a connection may leave unread, besides one message
 HELD_BYTES = 2**27  # what all connections together may leave unread or send by half
 SOCKET_BUFFER_BYTES = 2**20
 LATE_S = 0.005  # that may pass before something is sent that nobody waits for
+AWAKE_S = 0.00025  # of a wait: a processor that has slept takes a while to be as quick as before
+MOST_ASLEEP, FORGIVING = 1024.0, 0.98
 
 
 class HasFileno(Protocol):
@@ -43,6 +45,8 @@ class EventLoop:
         self.unfinished: deque[Callable[[], None]] = deque()  # work that was put off for the sake of others
         self.late: deque[Callable[[], None]] = deque()  # what may be sent a little later
         self.late_until_s = 0.0
+        self.waits_asleep = 0.0  # before one begins awake again: twice as many after each that was in vain ...
+        self.in_vain = 1.0  # ... and a little less after each that was not
         self.next_timer: Callable[[], float | None] = lambda: None
         self.on_timer: Callable[[], None] = lambda: None
 
@@ -96,7 +100,7 @@ class EventLoop:
             timeout = 1.0 if due is None else max(0.0, due - time.monotonic())
             if self.late:
                 timeout = min(timeout, LATE_S)
-        for descriptor, events in self.epoll.poll(timeout):
+        for descriptor, events in self._events_within(timeout):
             if (callback := self.watched.get(descriptor)) is not None:  # none where an earlier one has closed it
                 callback(events)
         for _ in range(len(self.unfinished)):
@@ -106,6 +110,21 @@ class EventLoop:
                 self.late.popleft()()
         if due is not None and time.monotonic() >= due:
             self.on_timer()
+
+    def _events_within(self, timeout_s: float) -> list[tuple[int, int]]:
+        """What has happened, at the latest after `timeout_s`; awake for the first AWAKE_S where that has paid.
+
+        A client in a quick loop comes back within it. For one that does not, few waits begin awake.
+        """
+        if timeout_s > AWAKE_S and self.waits_asleep <= 0:
+            until_s = time.monotonic() + AWAKE_S
+            while time.monotonic() < until_s:
+                if events := self.epoll.poll(0.0):
+                    self.in_vain = max(FORGIVING * self.in_vain, 1.0)
+                    return events
+            self.waits_asleep = self.in_vain = min(2.0 * self.in_vain, MOST_ASLEEP)
+        self.waits_asleep -= 1.0
+        return self.epoll.poll(timeout_s)
 
 
 class Connection:
