@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from benchmarks import race, towns
 from ruamel.yaml import YAML
 
 from small_params import params_with
@@ -13,9 +14,17 @@ from small_params import params_with
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
 OVERRIDE = re.compile(r"-S (?:'([\w.]+)=([^']+)'|([\w.]+)=([^\s'`]+))")
+SEQUENCE = re.compile(r'"([\w.]+)=\[\$\(seq -s, -f ([a-z]+):%g (\d+) (\d+)\)\]"')
+
+
+def listed(match: re.Match) -> str:
+    """What a shell makes of such a word."""
+    name, kind, first, last = match.groups()
+    return f"'{name}=[{','.join(f'{kind}:{number}' for number in range(int(first), int(last) + 1))}]'"
 
 
 def overrides(text: str) -> dict[str, object]:
+    text = SEQUENCE.sub(listed, text)
     pairs = [(quoted or plain, value or word) for quoted, value, plain, word in OVERRIDE.findall(text)]
     assert len(pairs) == len(re.findall(r"-S ", text)), text
     return {key.replace(".", "__"): YAML(typ="safe").load(value) for key, value in pairs}
@@ -44,3 +53,14 @@ def test_every_command_is_of_valid_params():
     riddle = params_with(**overrides(next(line for line in commands if "gamma=0.9" in line)))
     assert (riddle.gamma, riddle.tau, riddle.critic_lr, riddle.batch_size) == (0.9, 0.001, 1e-4, 256)
     assert (riddle.clip.actor_cnn, riddle.clip.critic_cnn, riddle.encoder) == (1.0, 10.0, "separate")
+
+
+@pytest.mark.parametrize(("page", "first", "changes"), [
+    ("race", "reward.target_speed_mps=none", race.RACE),
+    ("conditions", "tracks.follow=lane", towns.TOWNS),
+])  # fmt: skip
+def test_the_command_of_a_benchmark_s_agent_is_what_the_benchmark_trains(page, first, changes):
+    lines = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    command = next(line for line in lines if line.strip().startswith(f"dvc exp run -S {first}"))
+    by_dots = {name.replace(".", "__"): value for name, value in changes.items()}
+    assert params_with(**overrides(command)) == params_with(**by_dots)
