@@ -109,6 +109,15 @@ def test_the_verdict_of_the_proof(completion, clean, speed, said):
         assert proof.verdict(agent, None) == "NO: no follower to compare with"
 
 
+def test_the_table_shows_what_is_recorded_whatever_its_cap(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(runs, "RECORDS", tmp_path)
+    basis = {"threads": 2} | time_to_driver._basis_of_peer("sb3-sac", time_to_driver._params("sb3-sac", 0, 2))
+    runs.store("time-to-driver-sb3-sac-seed0", {"basis": basis, "reached": False, "cap_minutes": 6.0})
+    assert time_to_driver.recorded("sb3-sac", 0, 30.0, 2, only_look=True)["cap_minutes"] == 6.0
+    assert time_to_driver.recorded("sb3-sac", 0, 30.0, 1, only_look=True) is None
+
+
 def test_a_row_of_the_ablation_has_the_spread_of_its_seeds():
     assert ablation.spread([0.98, 1.0, 0.99], 3) == "0.990 (0.980 .. 1.000)"
     assert ablation.spread([0.98], 2) == "0.98"
