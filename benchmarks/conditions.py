@@ -37,11 +37,16 @@ def roads_of(params: Params, maps: Path | None) -> dict[str, dict[str, Any]]:
     """Changes of the params for each kind of road; six circuits of the training, every map of the folder."""
     roads = {LIKE: {"tracks.evaluation": list(params.tracks.training[:6])}, UNSEEN: {}}
     if maps is not None:
-        towns = sorted(path.name for path in maps.glob("*.xodr"))
-        if not towns:
-            raise SystemExit(f"error: --maps: got {maps}, which has no .xodr file")
-        roads[TOWNS] = {"tracks.evaluation": towns, "tracks.folder": str(maps)}
+        roads[TOWNS] = {"tracks.evaluation": maps_in(maps), "tracks.folder": str(maps)}
     return roads
+
+
+def maps_in(folder: Path) -> list[str]:
+    """Names of the OpenDRIVE maps in the folder that `--maps` names; SystemExit with one sentence where it has none."""
+    names = sorted(path.name for path in folder.glob("*.xodr"))
+    if not names:
+        raise SystemExit(f"error: --maps: got {folder}, which has no .xodr file")
+    return names
 
 
 def judged(

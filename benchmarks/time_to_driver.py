@@ -62,9 +62,7 @@ def recorded(
     params = _params(agent, seed, threads)
     basis = {"threads": threads} | (_basis_of_ours(params) if own else _basis_of_peer(agent, params))
     record = stored(name)
-    # what is recorded is shown whatever its cap
-    asked_minutes = 0.0 if only_look else math.inf if own else cap_minutes
-    if record and answers(record, basis, asked_minutes, own):
+    if record and answers(record, basis, 0.0 if only_look else cap_minutes, own):  # shown whatever its cap
         return record
     if only_look:
         return None

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.conditions import UNSEEN_WEATHERS, WEATHERS, judged
+from benchmarks.conditions import UNSEEN_WEATHERS, WEATHERS, judged, maps_in
 from benchmarks.runs import folder_md5, markdown_table, recorded_run, whole_numbers
 from clipdrive.training.checkpoint import state_folder
 
@@ -72,11 +72,8 @@ def roads_with(maps: Path | None) -> dict[str, dict[str, Any]]:
     """Changes of the params for each kind of road, every map of the folder for itself."""
     if maps is None:
         return ROADS
-    names = sorted(path.name for path in maps.glob("*.xodr"))
-    if not names:
-        raise SystemExit(f"error: --maps: got {maps}, which has no .xodr file")
     common = {"tracks.folder": str(maps), "evaluate.starts": MAP_STARTS}
-    return ROADS | {f"{Path(name).stem}, unseen": common | {"tracks.evaluation": [name]} for name in names}
+    return ROADS | {f"{Path(name).stem}, unseen": common | {"tracks.evaluation": [name]} for name in maps_in(maps)}
 
 
 def row(road: str, driver: str, metrics: dict[str, float]) -> list[str]:
