@@ -133,6 +133,44 @@ def test_snapshot_and_answer_leave_while_the_image_is_drawn(maps, monkeypatch):
     assert [where for where, _ in world.streams.sent] == [world.stream_id, "answer", camera.stream_id]
 
 
+def test_with_one_helper_the_images_leave_when_all_are_drawn(maps, monkeypatch):
+    world = world_of_cameras(maps, 1, ("rgb", "rgb", "rgb"))
+    render = sensors.Camera.render
+
+    def noted(*arguments):
+        image = render(*arguments)
+        world.streams.sent.append(("drawn", b""))
+        return image
+
+    monkeypatch.setattr(sensors.Camera, "render", noted)
+    world.tick()
+    world.send()
+    images = {sensor.stream_id for sensor in world.sensors}
+    happened = [where for where, _ in world.streams.sent if where != world.stream_id]
+    assert happened[:3] == ["drawn"] * 3 and sorted(happened[3:]) == sorted(images)
+
+
+def test_with_more_helpers_an_image_leaves_while_others_are_drawn(maps, monkeypatch):
+    world, gone, seen = world_of_cameras(maps, 2, ("rgb", "rgb")), threading.Event(), []
+    first, second = world.sensors
+    render, publish = second.camera.render, world.streams.publish
+
+    def waiting(*arguments):
+        seen.append(gone.wait(PATIENCE_S))
+        return render(*arguments)
+
+    def noted(stream_id, *parts):
+        publish(stream_id, *parts)
+        if stream_id == first.stream_id:
+            gone.set()
+
+    monkeypatch.setattr(second.camera, "render", waiting)
+    monkeypatch.setattr(world.streams, "publish", noted)
+    world.tick()
+    world.send()
+    assert seen == [True]
+
+
 def test_a_camera_that_cannot_draw_costs_its_image_alone(maps, monkeypatch, caplog):
     world, answers = world_of_cameras(maps, 1, ("rgb", "rgb")), []
     first, second = world.sensors

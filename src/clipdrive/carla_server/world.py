@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from functools import partial
 
 from clipdrive.carla_server import contacts, wire
@@ -96,6 +97,7 @@ class World:
         self.actors, self.solids, self.vehicles, self.walkers, self.sensors = {}, {}, {}, {}, []
         self.news = b""  # the snapshot of the last tick
         self._unsent: list[Job] = []  # what sends the news and the answer
+        self._drawn: deque[tuple] = deque()  # images that are to be sent: stream id and parts of the message
         self.scene: Scene | None = None  # what all cameras of a tick see
         self.undrawn: list[CameraSensor] = []  # cameras whose image of the last tick is still to be sent
         self.episode_id += 1
@@ -249,7 +251,8 @@ class World:
         """Send the snapshot of the last tick, call `answer`, which sends the tick's answer, and send the images.
 
         Where there is something to draw, a helper sends the first two: the client takes them in on the processor
-        that the helper leaves, while this thread is drawing already.
+        that the helper leaves, while this thread is drawing already. With a single helper the images leave when all
+        are drawn: a client that takes in one of them would take a processor of two from the drawing of the others.
         """
         cameras, self.undrawn = self.undrawn, []
         self._unsent = [partial(self.streams.publish, self.stream_id, self.news), answer]
@@ -258,6 +261,7 @@ class World:
             self.crew.share(drawings[0], [self._send_news, *drawings[1:]])
         else:
             self.crew.alone([self._send_news, *drawings])
+        self.crew.alone([self._send_drawn] * len(self._drawn))
 
     def _prepare_scene(self, cameras: list[CameraSensor]) -> bool:
         """Set what these cameras see; False where there is nothing to draw."""
@@ -275,10 +279,15 @@ class World:
             self._send_unsent()
 
     def _send_image(self, camera: CameraSensor) -> None:
-        head, pixels = camera.image(self)
+        self._drawn.append((camera.stream_id, *camera.image(self)))
+        if self.crew.helpers > 1 or self.constant_image:
+            self._send_drawn()
+
+    def _send_drawn(self) -> None:
+        """Send one image."""
         with self.sending:
             self._send_unsent()  # no image comes before its tick's answer
-            self.streams.publish(camera.stream_id, head, pixels)
+            self.streams.publish(*self._drawn.popleft())
 
     def _send_unsent(self) -> None:
         while self._unsent:
