@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from carla_server_roads import crossing, ground, left_arc, network, road_xml, slope_xml, straight
-from clipdrive.carla_server.camera import Camera, CameraError, rotation
+from clipdrive.carla_server.camera import Camera, CameraError, put_camera
 from clipdrive.carla_server.ground import GroundMap
 from clipdrive.carla_server.materials import ASPHALT, LUMA_BGR, VERGE, WALL, WHITE_LINE, YELLOW_LINE, materials
 from clipdrive.opendrive import geometry
@@ -16,9 +16,10 @@ GREEN_SEED = next(s for s in range(100) if materials(s)[0][VERGE] @ [-1.0, 1.0, 
 
 def test_rotation_is_that_of_carla():
     rng = np.random.default_rng(0)
+    axes = np.empty((3, 3))
     for pitch, yaw, roll in rng.uniform(-170.0, 170.0, (20, 3)):
         transform = carla.Transform(carla.Location(), carla.Rotation(pitch=pitch, yaw=yaw, roll=roll))
-        axes = rotation(pitch, yaw, roll)
+        put_camera(axes, np.empty(3), (1.0, 2.0, 3.0, pitch, yaw, roll), 0.0, 0.0)
         np.testing.assert_allclose(axes, np.array(transform.get_matrix())[:3, :3], atol=2e-6)
         forward = transform.get_forward_vector()
         np.testing.assert_allclose(axes[:, 0], [forward.x, forward.y, forward.z], atol=2e-6)

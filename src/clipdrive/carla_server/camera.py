@@ -71,9 +71,6 @@ class Camera:
         boxes (m, 20): `box_rows` of what stands around; mounts: ids of those of them that are not seen.
         A pose that is not finite shows the scene from the grid's first cell, looking level along x.
         """
-        pose = (x_m, y_m, z_m, pitch_deg, yaw_deg, roll_deg)
-        if not all(math.isfinite(number) for number in pose):
-            pose = (ground.x0_m, ground.y0_m, 1.0, 0.0, 0.0, 0.0)
         surveyed = len(boxes) or self.kind != boxed.RGB
         depths, tags = _desk.survey(self.width * self.height) if surveyed else (NO_DEPTHS, NO_TAGS)
         pixels = np.empty(self.width * self.height, dtype="<u4")
@@ -82,8 +79,7 @@ class Camera:
             self._rays.us,
             self._rays.vs,
             self.focal_px,
-            rotation(*pose[3:]),
-            np.array(pose[:3], dtype=np.float64),
+            (float(x_m), float(y_m), float(z_m), float(pitch_deg), float(yaw_deg), float(roll_deg)),
             ground.edge,
             ground.far,
             ground.relief,
@@ -116,27 +112,32 @@ def box_rows(boxes: Sequence[DrawnBox]) -> np.ndarray:
     return rows
 
 
-def rotation(pitch_deg: float, yaw_deg: float, roll_deg: float) -> np.ndarray:
-    """Columns forward, right and up (3, 3) of a rotation, as carla.Transform.get_matrix has them."""
-    p, y, r = (math.radians(angle) for angle in (pitch_deg, yaw_deg, roll_deg))
-    sp, cp, sy, cy, sr, cr = math.sin(p), math.cos(p), math.sin(y), math.cos(y), math.sin(r), math.cos(r)
-    return np.array(
-        [
-            [cp * cy, cy * sp * sr - sy * cr, -cy * sp * cr - sy * sr],
-            [cp * sy, sy * sp * sr + cy * cr, -sy * sp * cr + cy * sr],
-            [sp, -cp * sr, cp * cr],
-        ]
-    )
+@kernel
+def put_camera(axes, camera, pose, x0, y0):
+    """Set `axes` (3, 3) to the columns forward, right and up of the pose's rotation, as carla.Transform.get_matrix has
+    them, and `camera` (3,) to its place; of a pose that is not finite, to the grid's first cell and level along x.
+    """
+    finite = True
+    for number in pose:
+        finite &= math.isfinite(number)
+    x, y, z, pitch_deg, yaw_deg, roll_deg = pose if finite else (x0, y0, 1.0, 0.0, 0.0, 0.0)
+    p, h, r = math.radians(pitch_deg), math.radians(yaw_deg), math.radians(roll_deg)
+    sp, cp, sy, cy, sr, cr = math.sin(p), math.cos(p), math.sin(h), math.cos(h), math.sin(r), math.cos(r)
+    axes[0, 0], axes[0, 1], axes[0, 2] = cp * cy, cy * sp * sr - sy * cr, -cy * sp * cr - sy * sr
+    axes[1, 0], axes[1, 1], axes[1, 2] = cp * sy, sy * sp * sr + cy * cr, -sy * sp * cr + cy * sr
+    axes[2, 0], axes[2, 1], axes[2, 2] = sp, -cp * sr, cp * cr
+    camera[0], camera[1], camera[2] = x, y, z
 
 
 @kernel
 def _draw(
-    pixels, us, vs, focal, axes, camera, edge, far, elevation, line, code, place, shades, contrasts, grain, haze,
-    s, c, w, q, image, boxes, mounts, frames, depth, what,
+    pixels, us, vs, focal, pose, edge, far, elevation, line, code, place, shades, contrasts, grain, haze,
+    axes, camera, s, c, w, q, image, boxes, mounts, frames, depth, what,
 ):  # fmt: skip
-    """Fill `pixels` (n,) with BGRA as uint32, for rays at `us`, `vs` (n,); `s`, `c`, `w`, `q`, `frames` are scratch."""
+    """Fill `pixels` (n,) with BGRA as uint32, for rays at `us`, `vs` (n,); `axes` to `q` and `frames` are scratch."""
     kind, width, height = image
     flat, x0, y0, per_m, base_z, _, wall, _ = place
+    put_camera(axes, camera, pose, x0, y0)
     x, y = camera[0], camera[1]
     floor = base_z if flat else bilinear(elevation, x0, y0, per_m, x, y)
     z = max(camera[2], floor + HEIGHT_MIN_M)
@@ -157,12 +158,12 @@ def _draw(
         if some > 0:
             rays.to_cells(s, n, x, y, place, edge.shape[0], edge.shape[1])
             if not flat:
-                rays.read_slope(s, n, elevation, per_m)
-            rays.read_edge(s, n, edge)
+                rays.read_slope(s, q, n, elevation, per_m)
+            rays.read_edge(s, q, n, edge)
             rays.footprint(s, n, axes, focal, per_m)
             colours.read_grain(s, q, n, grain)
-            lined = colours.find_lines(s, n, line, code)
-            colours.draw_lines(s, lined, line, code, axes, focal, per_m)
+            lined = colours.find_lines(s, q, n, line, code)
+            colours.draw_lines(s, q, lined, line, code, axes, focal, per_m)
             colours.shares(s, n, haze)
             colours.colour_ground(s, n, place[5], shades, contrasts)
         else:

@@ -46,6 +46,8 @@ class Desk(threading.local):
 
     def __init__(self) -> None:
         self.scratch = (  # as the kernels take it
+            np.zeros((3, 3)),
+            np.zeros(3),
             np.zeros(rays.SCRATCH_SIZE, dtype=np.float32),
             np.zeros(walls.SINGLE_SIZE, dtype=np.float32),
             np.zeros(walls.DOUBLE_SIZE),

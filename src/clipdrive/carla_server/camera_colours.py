@@ -10,8 +10,11 @@ from clipdrive.carla_server.camera_kernels import (
     BLUE,
     BLUE_AT,
     BLUR,
+    CELL_COLUMN,
+    CELL_ROW,
     COARSE,
-    COARSE_AT,
+    COARSE_GRAIN,
+    CODES,
     COLUMN,
     DEPTH,
     DX,
@@ -19,12 +22,26 @@ from clipdrive.carla_server.camera_kernels import (
     DZ,
     EDGE,
     FINE,
-    FINE_AT,
+    FINE_GRAIN,
     GREEN,
     HAZE,
     LINE,
     LINED,
+    LINED_COLUMN,
+    LINED_DEPTH,
+    LINED_DX,
+    LINED_DY,
+    LINED_DZ,
+    LINED_LOW,
+    LINED_LOW_RIGHT,
+    LINED_ROW,
+    LINED_SLOPE_X,
+    LINED_SLOPE_Y,
+    LINED_TOP,
+    LINED_TOP_RIGHT,
+    LINED_WIDE,
     NEVER,
+    REACH,
     RED,
     ROAD,
     ROW,
@@ -32,7 +49,6 @@ from clipdrive.carla_server.camera_kernels import (
     SLOPE_Y,
     WIDE,
     YELLOW,
-    between,
 )
 from clipdrive.carla_server.raster import LINE_BROKEN, LINE_DOUBLE, LINE_IDS, LINE_YELLOW, kernel
 
@@ -47,6 +63,7 @@ GRAIN_SCALE = np.float32(m.GRAIN_UNIT)
 _0, _HALF, _1, _255 = (np.float32(number) for number in (0.0, 0.5, 1.0, 255.0))
 _04, _07, _5, _16, _36 = (np.float32(number) for number in (0.4, 0.7, 5.0, 16.0, 36.0))
 _MASK, _SHIFT = np.int32(m.GRAIN_CELLS - 1), np.int32(8)  # 256 cells
+_BYTE, _7_BITS, _8, _16_BITS, _24 = (np.int32(number) for number in (255, 7, 8, 16, 24))
 
 
 @kernel
@@ -56,89 +73,118 @@ def read_grain(s, q, n, grain):
     for k in range(n):
         i = np.uintp(k)
         column, row = s[COLUMN + i], s[ROW + i]
-        q[FINE_AT + i] = (np.int32(row * _5) & _MASK) << _SHIFT | (np.int32(column * _5) & _MASK)
-        q[COARSE_AT + i] = (np.int32(column * _04) & _MASK) << _SHIFT | (np.int32(row * _04) & _MASK)
+        q[FINE_GRAIN + i] = (np.int32(row * _5) & _MASK) << _SHIFT | (np.int32(column * _5) & _MASK)
+        q[COARSE_GRAIN + i] = (np.int32(column * _04) & _MASK) << _SHIFT | (np.int32(row * _04) & _MASK)
         near += np.int32(_16 * s[WIDE + i] < _1)
     for k in range(n):
         i = np.uintp(k)
-        number = np.uint32(q[COARSE_AT + i])
-        s[COARSE + i] = np.float32(grain[number >> np.uint32(8), number & np.uint32(255)])
+        q[COARSE_GRAIN + i] = grain[np.uint32(q[COARSE_GRAIN + i])]
     for k in range(n):
         i = np.uintp(k)
-        s[COARSE + i] = s[COARSE + i] * max(_1 - s[WIDE + i] / _36, _0) * GRAIN_SCALE
+        s[COARSE + i] = np.float32(q[COARSE_GRAIN + i]) * max(_1 - s[WIDE + i] / _36, _0) * GRAIN_SCALE
         s[FINE + i] = _0
     if near == 0:
         return
     for k in range(n):
         i = np.uintp(k)
-        number = np.uint32(q[FINE_AT + i])
-        s[FINE + i] = np.float32(grain[number >> np.uint32(8), number & np.uint32(255)])
+        q[FINE_GRAIN + i] = grain[np.uint32(q[FINE_GRAIN + i])]
     for k in range(n):
         i = np.uintp(k)
-        s[FINE + i] = s[FINE + i] * max(_1 - _16 * s[WIDE + i], _0) * GRAIN_SCALE
+        s[FINE + i] = np.float32(q[FINE_GRAIN + i]) * max(_1 - _16 * s[WIDE + i], _0) * GRAIN_SCALE
 
 
 @kernel
-def find_lines(s, n, line, code):
+def find_lines(s, q, n, line, code):
     """Which pixels may show an inner line: their numbers in LINED, and how many."""
-    some = 0
     for k in range(n):
         i = np.uintp(k)
         s[LINE + i] = s[YELLOW + i] = _0
-        v, u = np.uint32(np.int32(s[ROW + i] + _HALF)), np.uint32(np.int32(s[COLUMN + i] + _HALF))
+        q[CELL_ROW + i], q[CELL_COLUMN + i] = np.int32(s[ROW + i] + _HALF), np.int32(s[COLUMN + i] + _HALF)
+        reach = _04 * s[WIDE + i] if s[EDGE + i] > EDGE_LINE_TO_M else -_1
+        s[REACH + i] = reach if s[DEPTH + i] < NEVER else -_1  # none at all
+    some = 0
+    for k in range(n):
+        i = np.uintp(k)
+        v, u = np.uint32(q[CELL_ROW + i]), np.uint32(q[CELL_COLUMN + i])
         beyond = abs(line[v, u]) - LINE_CERTAIN_M
-        near = beyond * abs(beyond) < _04 * s[WIDE + i] and s[EDGE + i] > EDGE_LINE_TO_M
-        if near and code[v, u] != 0 and s[DEPTH + i] < NEVER:
+        if beyond * abs(beyond) < s[REACH + i] and code[v, u] != 0:
             s[LINED + np.uintp(some)] = k
             some += 1
     return some
 
 
 @kernel
-def draw_lines(s, some, line, code, axes, focal, per_m):
+def draw_lines(s, q, some, line, code, axes, focal, per_m):
     """The share that inner lines have in the `some` pixels of LINED, and which are yellow."""
+    if some == 0:
+        return
+    gather_lined(s, q, some, line, code)
+    paint_lined(s, q, some, axes, focal, per_m)
     for k in range(some):
-        i = np.uintp(s[LINED + np.uintp(k)])
-        s[LINE + i] = inner_line(s, i, line, code, axes, focal, per_m)
-        bits = code[int(s[ROW + i]), int(s[COLUMN + i])]
-        s[YELLOW + i] = _1 if bits & LINE_YELLOW else _0
+        b = np.uintp(k)
+        i = np.uintp(s[LINED + b])
+        s[LINE + i] = s[LINED_TOP + b]
+        s[YELLOW + i] = _1 if q[CODES + b] & LINE_YELLOW else _0
 
 
 @kernel
-def inner_line(s, k, line, code, axes, focal, per_m):
-    """Share of pixel k that the nearest inner line covers; nothing where its four cells are not of one line."""
-    u, v = s[COLUMN + k], s[ROW + k]
-    i, j = int(u), int(v)
-    c00, c01, c10, c11 = code[j, i], code[j, i + 1], code[j + 1, i], code[j + 1, i + 1]
-    number = c00 & LINE_IDS
-    if c01 & LINE_IDS != number or c10 & LINE_IDS != number or c11 & LINE_IDS != number:
-        return 0.0
-    beside, to_x, to_y = between(line, v, u)
-    to_x, to_y = to_x * per_m, to_y * per_m
-    if to_x * to_x + to_y * to_y > 2.0:  # two lines of one number, or a line's end
-        return 0.0
-    # How far a pixel reaches across the line, as in `footprint`.
-    dx, dy, size = s[DX + k], s[DY + k], s[DEPTH + k] / focal
-    slope_x, slope_y = s[SLOPE_X + k], s[SLOPE_Y + k]
-    down = size / (s[DZ + k] - slope_x * dx - slope_y * dy)
-    turn = down * (axes[2, 1] - slope_x * axes[0, 1] - slope_y * axes[1, 1])
-    tilt = down * (axes[2, 2] - slope_x * axes[0, 2] - slope_y * axes[1, 2])
-    column = abs(to_x * (size * axes[0, 1] - dx * turn) + to_y * (size * axes[1, 1] - dy * turn))
-    row = abs(to_x * (size * axes[0, 2] - dx * tilt) + to_y * (size * axes[1, 2] - dy * tilt))
-    blur = max(column, row) + 0.4 * min(column, row) + 1e-3
-    if c00 & LINE_DOUBLE:
-        beside = abs(beside) - DOUBLE_HALF_M
-    if abs(beside) >= LINE_HALF_M + 0.5 * blur:
-        return 0.0
-    painted = min((beside + LINE_HALF_M) / blur + 0.5, 1.0) - max((beside - LINE_HALF_M) / blur + 0.5, 0.0)
-    if c00 & LINE_BROKEN:
-        a, b = u - i, v - j
-        top = (c00 >> 7) + a * (float(c01 >> 7) - float(c00 >> 7))
-        bottom = (c10 >> 7) + a * (float(c11 >> 7) - float(c10 >> 7))
-        on = top + b * (bottom - top)
-        far = min(max(0.25 * (s[WIDE + k] - 1.0), 0.0), 1.0)  # dashes run together where pixels span them
-        painted *= on + far * (BROKEN_SHARE - on)
-    return painted
+def gather_lined(s, q, some, line, code):
+    """What `paint_lined` needs of the `some` pixels of LINED."""
+    for k in range(some):
+        b = np.uintp(k)
+        i = np.uintp(s[LINED + b])
+        u, v = s[COLUMN + i], s[ROW + i]
+        s[LINED_COLUMN + b], s[LINED_ROW + b] = u, v
+        s[LINED_DX + b], s[LINED_DY + b], s[LINED_DZ + b] = s[DX + i], s[DY + i], s[DZ + i]
+        s[LINED_DEPTH + b], s[LINED_WIDE + b] = s[DEPTH + i], s[WIDE + i]
+        s[LINED_SLOPE_X + b], s[LINED_SLOPE_Y + b] = s[SLOPE_X + i], s[SLOPE_Y + i]
+        row, column = np.uint32(np.int32(v)), np.uint32(np.int32(u))
+        below, right = row + np.uint32(1), column + np.uint32(1)
+        s[LINED_TOP + b], s[LINED_TOP_RIGHT + b] = line[row, column], line[row, right]
+        s[LINED_LOW + b], s[LINED_LOW_RIGHT + b] = line[below, column], line[below, right]
+        top = np.int32(code[row, column]) | np.int32(code[row, right]) << _8
+        q[CODES + b] = top | np.int32(code[below, column]) << _16_BITS | np.int32(code[below, right]) << _24
+
+
+@kernel
+def paint_lined(s, q, some, axes, focal, per_m):
+    """LINED_TOP = share of the pixel that the nearest inner line covers; 0 where its four cells are not of one line."""
+    for k in range(some):
+        b = np.uintp(k)
+        codes = q[CODES + b]
+        top_left, top_right = codes & _BYTE, (codes >> _8) & _BYTE
+        low_left, low_right = (codes >> _16_BITS) & _BYTE, (codes >> _24) & _BYTE
+        others = (top_left ^ top_right) | (top_left ^ low_left) | (top_left ^ low_right)
+        of_one_line = np.int32(others & LINE_IDS == 0)
+        u, v = s[LINED_COLUMN + b], s[LINED_ROW + b]
+        along, down = u - np.float32(np.int32(u)), v - np.float32(np.int32(v))
+        top_step = s[LINED_TOP_RIGHT + b] - s[LINED_TOP + b]
+        low_step = s[LINED_LOW_RIGHT + b] - s[LINED_LOW + b]
+        top, bottom = s[LINED_TOP + b] + along * top_step, s[LINED_LOW + b] + along * low_step
+        beside = np.float64(top + down * (bottom - top))
+        to_x, to_y = np.float64(top_step + down * (low_step - top_step)) * per_m, np.float64(bottom - top) * per_m
+        of_one_line &= np.int32(to_x * to_x + to_y * to_y <= 2.0)  # not two lines of one number, nor a line's end
+        # How far a pixel reaches across the line, as in `footprint`.
+        dx, dy, size = s[LINED_DX + b], s[LINED_DY + b], s[LINED_DEPTH + b] / focal
+        slope_x, slope_y = s[LINED_SLOPE_X + b], s[LINED_SLOPE_Y + b]
+        falls = size / (s[LINED_DZ + b] - slope_x * dx - slope_y * dy)
+        turn = falls * (axes[2, 1] - slope_x * axes[0, 1] - slope_y * axes[1, 1])
+        tilt = falls * (axes[2, 2] - slope_x * axes[0, 2] - slope_y * axes[1, 2])
+        column = abs(to_x * (size * axes[0, 1] - dx * turn) + to_y * (size * axes[1, 1] - dy * turn))
+        row = abs(to_x * (size * axes[0, 2] - dx * tilt) + to_y * (size * axes[1, 2] - dy * tilt))
+        blur = max(column, row) + 0.4 * min(column, row) + 1e-3
+        beside = abs(beside) - DOUBLE_HALF_M if top_left & LINE_DOUBLE else beside
+        covers = of_one_line & np.int32(abs(beside) < LINE_HALF_M + 0.5 * blur)
+        painted = min((beside + LINE_HALF_M) / blur + 0.5, 1.0) - max((beside - LINE_HALF_M) / blur + 0.5, 0.0)
+        on_left, on_right = np.float64(top_left >> _7_BITS), np.float64(top_right >> _7_BITS)
+        on_top = on_left + np.float64(along) * (on_right - on_left)
+        on_left, on_right = np.float64(low_left >> _7_BITS), np.float64(low_right >> _7_BITS)
+        on_bottom = on_left + np.float64(along) * (on_right - on_left)
+        on = on_top + np.float64(down) * (on_bottom - on_top)
+        far = min(max(0.25 * (s[LINED_WIDE + b] - 1.0), 0.0), 1.0)  # dashes run together where pixels span them
+        dashed = painted * (on + far * (BROKEN_SHARE - on))
+        painted = dashed if top_left & LINE_BROKEN else painted
+        s[LINED_TOP + b] = painted if covers else 0.0
 
 
 @kernel

@@ -39,7 +39,6 @@ FLOOR, COVER, LIGHT, CLOSE = walls.AT, walls.FREE, walls.FREE_END, walls.STEP  #
 GRAIN, COLOUR = COLUMN, ROW  # in q
 
 _0, _HALF, _255 = (np.float32(number) for number in (0.0, 0.5, 255.0))
-_MASK = np.uint32(m.GRAIN_CELLS - 1)
 _OPAQUE = np.uint32(0xFF000000)
 
 
@@ -56,8 +55,7 @@ def colour_walls(c, w, q, some, pixels, x, y, z, focal, edge, elevation, place, 
     for k in range(some):
         b = np.uintp(k)
         a = np.uintp(q[HIT + b])
-        number = np.uint32(q[GRAIN + b])
-        c[SPECKLE + b] = grain[number >> np.uint32(8), number & _MASK] * GRAIN_SCALE
+        c[SPECKLE + b] = grain[np.uint32(q[GRAIN + b])] * GRAIN_SCALE
         c[BLUE_BEHIND + b], c[GREEN_BEHIND + b], c[RED_BEHIND + b] = c[BLUE + a], c[GREEN + a], c[RED + a]
     rough = contrasts[2]
     wall, horizon = colours[m.WALL], colours[m.HORIZON]

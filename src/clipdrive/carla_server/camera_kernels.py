@@ -14,17 +14,25 @@ import math
 
 import numpy as np
 
-from clipdrive.carla_server.raster import bilinear, inlined, kernel
+from clipdrive.carla_server.raster import bilinear, kernel
 
 RUN = 256
 APART = RUN + 16  # stretches begin a cache line further each, or many would fall into the same few places of the cache
 (DX, DY, DZ, DEPTH, COLUMN, ROW, EDGE, EDGE_X, EDGE_Y, SLOPE_X, SLOPE_Y, BLUR, WIDE, FINE, COARSE, LINE, YELLOW,
  LINED, WALLED, WALL, FROM, UNTIL, ROAD, HAZE, BLUE, GREEN, RED) = (np.uintp(APART * k) for k in range(27))  # fmt: skip
-BLUE_AT, SCRATCH_SIZE = 24, 27 * APART
-# Before the stage that fills them these stretches hold the grid's four cells around a point, see `corners`.
+BLUE_AT = 24
+# Of the k-th pixel that may show an inner line: what drawing the line needs, and the line's distance in four cells.
+(LINED_DX, LINED_DY, LINED_DZ, LINED_DEPTH, LINED_COLUMN, LINED_ROW, LINED_SLOPE_X, LINED_SLOPE_Y, LINED_WIDE,
+ LINED_TOP, LINED_TOP_RIGHT, LINED_LOW, LINED_LOW_RIGHT) = (np.uintp(APART * k) for k in range(27, 40))  # fmt: skip
+SCRATCH_SIZE = 40 * APART
+# Before the stage that fills them these stretches hold the grid's four cells around a point, see `corners`, and how far
+# a pixel may be from an inner line that it shows.
 TOP, TOP_STEP, LOW, LOW_STEP, PART_COLUMN, PART_ROW = FINE, COARSE, LINE, YELLOW, ROAD, HAZE
-(FINE_AT, COARSE_AT) = (np.uintp(APART * k) for k in range(2))  # in q, int32: numbers of cells of the grain
-WHOLE_SIZE = 2 * APART
+REACH = ROAD
+# In q, int32: the cell that something is looked up in; the grain and before it the number of its cell; the codes of
+# four cells.
+(CELL_ROW, CELL_COLUMN, FINE_GRAIN, COARSE_GRAIN, CODES) = (np.uintp(APART * k) for k in range(5))
+WHOLE_SIZE = 5 * APART
 
 FAR_M = 400.0  # nothing but haze beyond
 NEVER = np.float32(1e9)  # depth of what is not met
@@ -117,9 +125,9 @@ def to_cells(s, n, x, y, place, rows, columns):
 
 
 @kernel
-def read_edge(s, n, edge):
+def read_edge(s, q, n, edge):
     """Distance to the road's edge and its derivatives per cell."""
-    corners(s, n, edge)
+    corners(s, q, n, edge)
     for k in range(n):
         i = np.uintp(k)
         top = s[TOP + i] + s[PART_COLUMN + i] * s[TOP_STEP + i]
@@ -130,10 +138,10 @@ def read_edge(s, n, edge):
 
 
 @kernel
-def read_slope(s, n, elevation, per_m):
+def read_slope(s, q, n, elevation, per_m):
     """Slopes of uneven ground."""
     scale = np.float32(per_m)
-    corners(s, n, elevation)
+    corners(s, q, n, elevation)
     for k in range(n):
         i = np.uintp(k)
         top = s[TOP + i] + s[PART_COLUMN + i] * s[TOP_STEP + i]
@@ -143,30 +151,20 @@ def read_slope(s, n, elevation, per_m):
 
 
 @kernel
-def corners(s, n, grid):
+def corners(s, q, n, grid):
     """The grid's values around the points, apart from what is computed with them: looking up is done one by one."""
     for k in range(n):
         i = np.uintp(k)
-        s[PART_COLUMN + i] = s[COLUMN + i] - np.float32(np.int32(s[COLUMN + i]))
-        s[PART_ROW + i] = s[ROW + i] - np.float32(np.int32(s[ROW + i]))
+        row, column = np.int32(s[ROW + i]), np.int32(s[COLUMN + i])
+        q[CELL_ROW + i], q[CELL_COLUMN + i] = row, column
+        s[PART_ROW + i], s[PART_COLUMN + i] = s[ROW + i] - np.float32(row), s[COLUMN + i] - np.float32(column)
     for k in range(n):
         i = np.uintp(k)
-        row, column = np.uint32(np.int32(s[ROW + i])), np.uint32(np.int32(s[COLUMN + i]))
+        row, column = np.uint32(q[CELL_ROW + i]), np.uint32(q[CELL_COLUMN + i])
         below, right = row + np.uint32(1), column + np.uint32(1)
         top, low = grid[row, column], grid[below, column]
         s[TOP + i], s[TOP_STEP + i] = top, grid[row, right] - top
         s[LOW + i], s[LOW_STEP + i] = low, grid[below, right] - low
-
-
-@inlined
-def between(grid, v, u):
-    """The value at row v and column u (float32), and its two derivatives per cell."""
-    j, i = np.uint32(np.int32(v)), np.uint32(np.int32(u))
-    a, b = u - np.float32(i), v - np.float32(j)
-    below, right = j + np.uint32(1), i + np.uint32(1)
-    c00, c01, c10, c11 = grid[j, i], grid[j, right], grid[below, i], grid[below, right]
-    top, bottom = c00 + a * (c01 - c00), c10 + a * (c11 - c10)
-    return top + b * (bottom - top), (c01 - c00) + b * ((c11 - c10) - (c01 - c00)), bottom - top
 
 
 @kernel

@@ -20,6 +20,7 @@ from clipdrive.carla_server.raster import kernel
 
 TRACE_STEPS = 64
 STRIDE = 3.0  # longest step towards a wall, in units of its distance; a step through it shows by the sign
+AT_A_TIME = 32  # rays, by the compiler
 FINE_UNTIL_M = 0.01 - BEYOND_WALL_M  # behind the wall by more than this, only the coarse grid knows the distance
 
 ROOM = 2048  # rays at a time, those of an image of 84 x 84 pixels nearly always
@@ -29,12 +30,14 @@ APART = ROOM + 16  # stretches begin a cache line further each, or all would fal
 (DX, DY, DZ, DEPTH, EDGE, FROM, UNTIL, BLUE, GREEN, RED, WALL,
  END, ALONG_X, ALONG_Y, TOP, TOP_STEP, LOW, LOW_STEP) = (np.uintp(APART * k) for k in range(18))  # fmt: skip
 SINGLE_SIZE = 18 * APART
-(AT, FREE, FREE_END, STEP, NEXT, AFTER, MET, POINT_X, POINT_Y, PART_X, PART_Y) = (
-    np.uintp(APART * k) for k in range(11)
+(AT, FREE, FREE_END, STEP, LEVEL, NEXT, AFTER, MET, POINT_X, POINT_Y, PART_X, PART_Y) = (
+    np.uintp(APART * k) for k in range(12)
 )  # in w
-DOUBLE_SIZE = 11 * APART
-(PIXEL, RAY, COLUMN, ROW, HIT, GOES_ON, IS_MET) = (np.uintp(rays.WHOLE_SIZE + APART * k) for k in range(7))  # in q
-WHOLE_SIZE = rays.WHOLE_SIZE + 7 * APART  # after what the runs keep there
+DOUBLE_SIZE = 12 * APART
+(PIXEL, RAY, COLUMN, ROW, HIT, GOES_ON, IS_MET, KEPT) = (
+    np.uintp(rays.WHOLE_SIZE + APART * k) for k in range(8)
+)  # in q
+WHOLE_SIZE = rays.WHOLE_SIZE + 8 * APART  # after what the runs keep there
 
 _0 = np.float32(0.0)
 
@@ -85,14 +88,16 @@ def meet_walls(c, w, q, taken, x, y, focal, edge, far, place):
     """Depths at which the rays meet a wall before the ground, in WALL; how many do, their numbers in HIT."""
     free_at_end(c, w, q, taken, x, y, edge, far, place)
     m = begin(c, w, q, taken, x, y, edge, far, place)
-    some = 0
+    some, going = 0, m
     for _ in range(TRACE_STEPS):
-        if m == 0:
+        if going == 0:
             break
+        if going < m >> 1 and m > AT_A_TIME:  # to sort is dear, to step on with rays that have ended is not
+            m, some = sort_rays(c, w, q, m, some)
         step_on(c, w, m, x, y, focal)
         clearances(c, w, q, m, edge, far, place)
-        judge(c, w, q, m)
-        m, some = sort_rays(c, w, q, m, some)
+        going = judge(c, w, q, m)
+    _, some = sort_rays(c, w, q, m, some)
     return some
 
 
@@ -133,22 +138,34 @@ def begin(c, w, q, taken, x, y, edge, far, place):
         after, free_end = w[AFTER + a], w[FREE_END + a]
         level = math.sqrt(c[DX + a] * c[DX + a] + c[DY + a] * c[DY + a]) + 1e-9
         q[GOES_ON + a] = not_free(after, free_end, (np.float64(c[UNTIL + a]) - c[FROM + a]) * level)
-        w[STEP + a] = abs(after) / level
+        w[STEP + a], w[LEVEL + a] = abs(after) / level, level
     m = 0
     for k in range(taken):
-        a, b = np.uintp(k), np.uintp(m)
-        q[RAY + b] = k
+        q[RAY + np.uintp(m)] = k
+        m += q[GOES_ON + np.uintp(k)]
+    for k in range(m):
+        b = np.uintp(k)
+        a = np.uintp(q[RAY + b])
         w[AT + b], c[END + b] = c[FROM + a], c[UNTIL + a]
         w[FREE + b], w[FREE_END + b], w[STEP + b] = w[AFTER + a], w[FREE_END + a], w[STEP + a]
+        w[LEVEL + b] = w[LEVEL + a]
         c[ALONG_X + b], c[ALONG_Y + b] = c[DX + a], c[DY + a]
-        m += q[GOES_ON + a]
+    go_on(q, m)
     return m
+
+
+@kernel
+def go_on(q, m):
+    """Set that the `m` rays go on and have met nothing, and that there are no others."""
+    for k in range(whole(m)):
+        a = np.uintp(k)
+        q[GOES_ON + a], q[IS_MET + a] = np.int32(k < m), np.int32(0)
 
 
 @kernel
 def whole(m):
     """`m` rounded up to what the compiler does at a time; what is computed of the rays beyond is not used."""
-    return (m + 31) & -32
+    return (m + (AT_A_TIME - 1)) & -AT_A_TIME
 
 
 @kernel
@@ -186,12 +203,18 @@ def clearances(c, w, q, m, edge, far, place):
         behind += np.int32(free < FINE_UNTIL_M)
     if behind == 0:
         return
-    for k in range(m):
+    far_columns, far_rows = far.shape[1] - 1.0, far.shape[0] - 1.0
+    for k in range(whole(m)):
         a = np.uintp(k)
-        if w[AFTER + a] < FINE_UNTIL_M:
-            u = min(max((w[POINT_X + a] - x0) / FAR_CELL_M + 0.5, 0.0), far.shape[1] - 1.0)
-            v = min(max((w[POINT_Y + a] - y0) / FAR_CELL_M + 0.5, 0.0), far.shape[0] - 1.0)
-            w[AFTER + a] = min(w[AFTER + a], verge + FAR_CELL_M - far[int(v), int(u)])
+        q[COLUMN + a] = np.int32(min(max((w[POINT_X + a] - x0) / FAR_CELL_M + 0.5, 0.0), far_columns))
+        q[ROW + a] = np.int32(min(max((w[POINT_Y + a] - y0) / FAR_CELL_M + 0.5, 0.0), far_rows))
+    some = 0
+    for k in range(m):
+        q[KEPT + np.uintp(some)] = k
+        some += w[AFTER + np.uintp(k)] < FINE_UNTIL_M
+    for k in range(some):
+        a = np.uintp(q[KEPT + np.uintp(k)])
+        w[AFTER + a] = min(w[AFTER + a], verge + FAR_CELL_M - far[np.uint32(q[ROW + a]), np.uint32(q[COLUMN + a])])
 
 
 @kernel
@@ -209,10 +232,11 @@ def step_on(c, w, m, x, y, focal):
 @kernel
 def judge(c, w, q, m):
     """What the rays have found at their next points, at most at their ends: whether there is a wall in between, at
-    which depth, whether there may be one beyond, and how far to go from there.
+    which depth, whether there may be one beyond, and how far to go from there; how many go on.
 
     Walls are nearly straight, so the distance falls evenly: go to where it would be 0, within reason.
     """
+    going = np.int32(0)
     for k in range(whole(m)):
         a = np.uintp(k)
         t, t_end, t_next, free = w[AT + a], np.float64(c[END + a]), w[NEXT + a], w[FREE + a]
@@ -220,15 +244,22 @@ def judge(c, w, q, m):
         after, free_end = w[AFTER + a], w[FREE_END + a]
         after = after if inside else free_end
         t_next = t_next if inside else t_end
-        w[MET + a] = t + (t_next - t) * free / (free - after)
-        level = math.sqrt(c[ALONG_X + a] * c[ALONG_X + a] + c[ALONG_Y + a] * c[ALONG_Y + a]) + 1e-9
+        under_way = q[GOES_ON + a]
+        met = under_way & np.int32(after * free <= 0.0)
+        depth = t + (t_next - t) * free / (free - after)
+        w[MET + a] = depth if met else w[MET + a]
+        level = w[LEVEL + a]
         step, closer = abs(after) / level, abs(free) - abs(after)
         longer = min(max(1.02 * abs(after) * (t_next - t) / closer, step), STRIDE * step)
         w[STEP + a] = longer if closer > 0.0 else step
-        w[NEXT + a], w[AFTER + a] = t_next, after
-        met = np.int32(after * free <= 0.0)
-        q[IS_MET + a] = met
-        q[GOES_ON + a] = (np.int32(1) - met) & np.int32(inside) & not_free(after, free_end, (t_end - t_next) * level)
+        w[AT + a], w[FREE + a] = t_next, after
+        goes_on = under_way & (np.int32(1) - met) & np.int32(inside)
+        goes_on &= not_free(after, free_end, (t_end - t_next) * level)
+        q[IS_MET + a] |= met
+        c[END + a] = t_end if goes_on else t_next  # what has ended stays where it is
+        q[GOES_ON + a] = goes_on
+        going += goes_on
+    return going
 
 
 @kernel
@@ -236,14 +267,19 @@ def sort_rays(c, w, q, m, some):
     """Set down the rays that have met a wall, close the ranks of those that go on; how many of both."""
     kept = 0
     for k in range(m):
-        a, b = np.uintp(k), np.uintp(kept)
+        a = np.uintp(k)
         ray = q[RAY + a]
         c[WALL + np.uintp(ray)] = w[MET + a]
         q[HIT + np.uintp(some)] = ray
         some += q[IS_MET + a]
-        q[RAY + b] = ray
-        w[AT + b], w[FREE + b], w[FREE_END + b] = w[NEXT + a], w[AFTER + a], w[FREE_END + a]
-        w[STEP + b], c[END + b] = w[STEP + a], c[END + a]
-        c[ALONG_X + b], c[ALONG_Y + b] = c[ALONG_X + a], c[ALONG_Y + a]
+        q[KEPT + np.uintp(kept)] = k
         kept += q[GOES_ON + a]
+    for k in range(kept):
+        b = np.uintp(k)
+        a = np.uintp(q[KEPT + b])
+        q[RAY + b] = q[RAY + a]
+        w[AT + b], w[FREE + b], w[FREE_END + b] = w[AT + a], w[FREE + a], w[FREE_END + a]
+        w[STEP + b], w[LEVEL + b], c[END + b] = w[STEP + a], w[LEVEL + a], c[END + a]
+        c[ALONG_X + b], c[ALONG_Y + b] = c[ALONG_X + a], c[ALONG_Y + a]
+    go_on(q, kept)
     return kept, some

@@ -19,7 +19,7 @@ _GREENS = ((0.42, 1.18, 0.88), (0.55, 1.06, 1.06), (0.72, 1.0, 1.12), (0.92, 1.0
 
 @lru_cache(maxsize=32)
 def materials(texture_seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(colours (8, 3) BGR 0..255, contrasts (3,) of the grain on asphalt, verge and wall, grain (256, 256))."""
+    """(colours (8, 3) BGR 0..255, contrasts (3,) of the grain on asphalt, verge and wall, grain (65536,))."""
     rng = np.random.default_rng([texture_seed & 0xFFFFFFFF, 84])
     asphalt = rng.uniform(72.0, 104.0)
     verge = asphalt + rng.uniform(38.0, 62.0)
@@ -45,11 +45,11 @@ def _tinted(gray: float, tint_bgr: tuple[float, float, float]) -> np.ndarray:
 
 
 def _grain(rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise that tiles, (256, 256) int8 in `GRAIN_UNIT`, mean 0, standard deviation 1, within -3..3."""
+    """Smooth noise that tiles, 256 rows of 256 int8 in `GRAIN_UNIT`, mean 0, standard deviation 1, within -3..3."""
     total = np.zeros((GRAIN_CELLS, GRAIN_CELLS))
     for size, weight in ((1, 0.5), (2, 0.7), (5, 1.0)):
         noise = rng.standard_normal(total.shape)
         for axis in (0, 1):
             noise = sum(np.roll(noise, shift, axis) for shift in range(size)) / size**0.5
         total += weight * noise
-    return np.round(np.clip((total - total.mean()) / total.std(), -3.0, 3.0) / GRAIN_UNIT).astype(np.int8)
+    return np.round(np.clip((total - total.mean()) / total.std(), -3.0, 3.0) / GRAIN_UNIT).astype(np.int8).ravel()

@@ -43,6 +43,7 @@ class Weather(NamedTuple):
     wetness: float = 0.0
 
     @classmethod
+    @lru_cache(maxsize=256)
     def of(cls, parameters: tuple[float, ...]) -> Weather:
         """Pick from the 14 WeatherParameters."""
         if all(number == -1.0 for number in parameters[:10]):
