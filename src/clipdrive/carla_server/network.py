@@ -19,8 +19,8 @@ PENDING_BYTES = 2**24  # what a connection may leave unread, besides one message
 HELD_BYTES = 2**27  # what all connections together may leave unread or send by half
 SOCKET_BUFFER_BYTES = 2**20
 LATE_S = 0.005  # that may pass before something is sent that nobody waits for
-AWAKE_S = 0.00025  # of a wait: a processor that has slept takes a while to be as quick as before
-MOST_ASLEEP, FORGIVING = 1024.0, 0.98
+AWAKE_S = 0.0005  # of a wait: a processor that has slept takes a while to be as quick as before
+MOST_ASLEEP, FORGIVING = 64.0, 0.9
 
 
 class HasFileno(Protocol):

@@ -250,14 +250,15 @@ class World:
     def send(self, answer: Job = lambda: None) -> None:
         """Send the snapshot of the last tick, call `answer`, which sends the tick's answer, and send the images.
 
-        Where there is something to draw, a helper sends the first two: the client takes them in on the processor
-        that the helper leaves, while this thread is drawing already. With a single helper the images leave when all
-        are drawn: a client that takes in one of them would take a processor of two from the drawing of the others.
+        Where there are several to draw, a helper sends the first two: the client takes them in on the processor that
+        the helper leaves, while this thread is drawing already. For one image waking a helper costs more than it saves.
+        With a single helper the images leave when all are drawn: a client that takes in one of them would take a
+        processor of two from the drawing of the others.
         """
         cameras, self.undrawn = self.undrawn, []
         self._unsent = [partial(self.streams.publish, self.stream_id, self.news), answer]
         drawings = [partial(self._send_image, camera) for camera in cameras] if self._prepare_scene(cameras) else []
-        if drawings and not self.constant_image:
+        if len(drawings) > 1 and not self.constant_image:
             self.crew.share(drawings[0], [self._send_news, *drawings[1:]])
         else:
             self.crew.alone([self._send_news, *drawings])
