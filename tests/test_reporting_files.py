@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clipdrive.reporting.files import ReportError, flat, not_finite, read_json, rounded, write_metrics
+from clipdrive.reporting.files import ReportError, flat, not_finite, read_json, write_metrics
 
 
 def test_flat_gives_the_names_that_dvc_shows() -> None:
@@ -19,8 +19,9 @@ def test_flat_gives_the_names_that_dvc_shows() -> None:
     }
 
 
-def test_numbers_are_rounded_to_six_digits_and_whole_ones_are_kept() -> None:
-    assert rounded({"a": 0.123456789, "b": 123456789.0, "c": 1234567, "d": [1e-9 / 3]}) == {
+def test_numbers_are_published_with_six_digits_and_whole_ones_are_kept(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "m.json", {"a": 0.123456789, "b": 123456789.0, "c": 1234567, "d": [1e-9 / 3]})
+    assert json.loads((tmp_path / "m.json").read_text()) == {
         "a": 0.123457,
         "b": 123457000.0,
         "c": 1234567,

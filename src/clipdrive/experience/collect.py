@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clipdrive.digits import write_json
 from clipdrive.driving.drivers import driver_for
 from clipdrive.driving.environment import DriveEnv
 from clipdrive.driving.spawn import COLLECT
@@ -61,8 +61,8 @@ def collect(params: Params, folder: Path, picture: Path, profile: Profile | None
         progress.close()
     rows.sort(key=lambda row: row["index"])
     metrics = _metrics(rows, params) | {"faults": faults.values()}
-    for name, content in (("manifest.json", rows), ("metrics.json", metrics)):
-        (part / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(part / "manifest.json", rows)
+    metrics = write_json(part / "metrics.json", metrics)
     with profile.part("picture"):
         _draw(picture, rows, params)
     shutil.rmtree(folder, ignore_errors=True)

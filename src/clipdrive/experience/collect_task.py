@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from clipdrive.digits import write_json
 from clipdrive.experience.episodes import record_episode, write_episode
 from clipdrive.params import Params
 from clipdrive.progress import Progress
@@ -51,8 +51,8 @@ def collect_task(params: Params, folder: Path) -> dict[str, Any]:
         finally:
             progress.close()
     metrics = _metrics(rows)
-    for name, content in (("manifest.json", rows), ("metrics.json", metrics)):
-        (part / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(part / "manifest.json", rows)
+    metrics = write_json(part / "metrics.json", metrics)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     return metrics

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-DIGITS = 6  # significant
+from clipdrive.digits import rounded, write_json
+
+DIGITS = 6  # significant: fewer than a stage's own files have, so that Git shows what changed and no more
 
 
 class ReportError(RuntimeError):
@@ -44,18 +46,15 @@ def not_finite(values: Mapping[str, Any]) -> list[str]:
     return [name for name, value in flat(values).items() if isinstance(value, float) and not math.isfinite(value)]
 
 
-def rounded(value: Any, digits: int = DIGITS) -> Any:
-    """The same nested values with floats at `digits` significant digits; what is not finite becomes None."""
-    if isinstance(value, Mapping):
-        return {key: rounded(item, digits) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [rounded(item, digits) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
-    return value
-
-
 def write_metrics(path: Path, values: Mapping[str, Any]) -> None:
     """Publish metrics: rounded, in strict JSON; what is not finite is null, which DVC and the gate call missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rounded(values), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(path, _finite(rounded(values, DIGITS)))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,6 +17,7 @@ import torch
 from clipdrive.agents.device import prepare_torch
 from clipdrive.agents.networks import NetworkError
 from clipdrive.agents.store import Driver, read_agent
+from clipdrive.digits import rounded, write_json
 from clipdrive.driving.environment import DriveEnv
 from clipdrive.driving.observation import state_size
 from clipdrive.driving.spawn import DIRECTIONS
@@ -88,7 +89,7 @@ def evaluate(
     metrics = summarise(rows) | {"faults": faults.values()}
     _write_csv(part / "episodes.csv", EPISODE_COLUMNS, rows)
     _write_csv(part / "trajectories.csv", TRAJECTORY_COLUMNS, trajectories)
-    (part / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    metrics = write_json(part / "metrics.json", metrics)
     if film is not None:
         route = routes[starts[0].track, starts[0].direction]
         road = np.column_stack([route.x_m, route.y_m])
@@ -160,4 +161,4 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(rounded(rows))

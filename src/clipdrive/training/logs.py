@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clipdrive.digits import DIGITS
+
 
 class CsvLog:
     """Rows appended to a CSV file with fixed columns; a column that a row lacks stays empty."""
@@ -38,4 +40,4 @@ class CsvLog:
 
 
 def _text(value: Any) -> Any:
-    return f"{value:.9g}" if isinstance(value, float) else value
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from clipdrive.agents.device import prepare_torch
 from clipdrive.agents.store import Driver, read_agent
+from clipdrive.digits import rounded, write_json
 from clipdrive.experience.workers import run_tasks
 from clipdrive.params import Params
 from clipdrive.profile import Profile
@@ -52,8 +52,8 @@ def evaluate_task(params: Params, agent_folder: Path, folder: Path, profile: Pro
     with open(part / "episodes.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row | {"env_step": "" if row["env_step"] < 0 else row["env_step"]} for row in rows)
-    (part / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        writer.writerows(row | {"env_step": "" if row["env_step"] < 0 else row["env_step"]} for row in rounded(rows))
+    metrics = write_json(part / "metrics.json", metrics)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     return metrics

@@ -15,6 +15,7 @@ import torch
 from clipdrive.agents.clipping import ClippingError
 from clipdrive.agents.device import prepare_torch, training_device
 from clipdrive.agents.structure import GroupError
+from clipdrive.digits import write_json
 from clipdrive.params import DRIVE, Params, params_as_values
 from clipdrive.profile import Profile
 from clipdrive.simulator.announcing import announce_servers
@@ -61,9 +62,7 @@ def train(
         raise TrainError(f"{error}; the same command goes on from the checkpoint that was written") from error
     finally:
         run.close()
-    metrics = run.write(agent_folder, run_folder)
-    text = json.dumps(metrics, indent=2, allow_nan=False)
-    (run_folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    metrics = write_json(run_folder / "metrics.json", run.write(agent_folder, run_folder))
     checkpoint.remove()
     return metrics
 
@@ -79,7 +78,7 @@ def _values_in_use(params: Params) -> dict[str, Any]:
 def _failure(error: ClippingError | GroupError, learner: Learner, folder: Path) -> TrainError:
     """Keep the certificate, and the batch, of a run that had to stop; the error that says where they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(certificate(learner.agent), indent=2)
+    text = json.dumps(certificate(learner.agent), indent=2)  # of what failed: NaN is allowed
     (folder / "certificate.json").write_text(text + "\n", encoding="utf-8")
     number, batch = learner.failed
     torch.save(vars(batch), folder / "batch.pt")

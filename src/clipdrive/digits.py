@@ -1,0 +1,33 @@
+"""Floats at nine significant digits, in every JSON and CSV file that a stage writes.
+
+The last bits of a mean depend on the order in which a processor's vector unit adds: without rounding, the same agent
+would leave other files on another processor.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+DIGITS = 9  # significant: every float32 survives
+
+
+def rounded(value: Any, digits: int = DIGITS) -> Any:
+    """The same nested values with finite floats at `digits` significant digits."""
+    if isinstance(value, Mapping):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(item, digits) for item in value]
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.{digits}g}")
+    return value
+
+
+def write_json(path: Path, values: Any) -> Any:
+    """Write nested values as strict JSON, rounded; returns them so. Raises ValueError for what is not finite."""
+    values = rounded(values)
+    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return values
