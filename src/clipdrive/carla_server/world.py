@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import deque
 from functools import partial
 
 from clipdrive.carla_server import contacts, wire
@@ -20,6 +18,7 @@ from clipdrive.carla_server.scene import Scene, unseen_mounts
 from clipdrive.carla_server.sensors import GRAVITY_MPS2, SENSORS, CameraSensor, Sensor
 from clipdrive.carla_server.settings import CLEAR_NOON, DEFAULT_STEP_S, EpisodeSettings
 from clipdrive.carla_server.streams import StreamServer
+from clipdrive.carla_server.tick_end import TickEnd
 from clipdrive.carla_server.vehicle_actor import Vehicle
 from clipdrive.carla_server.walker import Walker
 from clipdrive.carla_server.wire import Pose
@@ -48,7 +47,6 @@ class World:
         self.streams = streams
         self.constant_image = constant_image
         self.crew = Crew()
-        self.sending = threading.Lock()  # connections belong to whoever holds it, while the crew is at work
         self.stream_id = streams.open()
         self.frame = 1
         self.elapsed_s = 0.0
@@ -96,8 +94,6 @@ class World:
                 self.streams.shut(actor.stream_id)
         self.actors, self.solids, self.vehicles, self.walkers, self.sensors = {}, {}, {}, {}, []
         self.news = b""  # the snapshot of the last tick
-        self._unsent: list[Job] = []  # what sends the news and the answer
-        self._drawn: deque[tuple] = deque()  # images that are to be sent: stream id and parts of the message
         self.scene: Scene | None = None  # what all cameras of a tick see
         self.undrawn: list[CameraSensor] = []  # cameras whose image of the last tick is still to be sent
         self.episode_id += 1
@@ -248,21 +244,14 @@ class World:
             contacts.settle(self.solids.values())
 
     def send(self, answer: Job = lambda: None) -> None:
-        """Send the snapshot of the last tick, call `answer`, which sends the tick's answer, and send the images.
-
-        Where there are several to draw, a helper sends the first two: the client takes them in on the processor that
-        the helper leaves, while this thread is drawing already. For one image waking a helper costs more than it saves.
-        With a single helper the images leave when all are drawn: a client that takes in one of them would take a
-        processor of two from the drawing of the others.
-        """
+        """Send the snapshot of the last tick, call `answer`, which sends the tick's answer, and send the images."""
         cameras, self.undrawn = self.undrawn, []
-        self._unsent = [partial(self.streams.publish, self.stream_id, self.news), answer]
-        drawings = [partial(self._send_image, camera) for camera in cameras] if self._prepare_scene(cameras) else []
-        if len(drawings) > 1 and not self.constant_image:
-            self.crew.share(drawings[0], [self._send_news, *drawings[1:]])
-        else:
-            self.crew.alone([self._send_news, *drawings])
-        self.crew.alone([self._send_drawn] * len(self._drawn))
+        news = (partial(self.streams.publish, self.stream_id, self.news), answer)
+        end = TickEnd(self.crew, self.streams, news, self._image, self.constant_image)
+        end.send(cameras if self._prepare_scene(cameras) else ())
+
+    def _image(self, camera: CameraSensor) -> tuple[bytes, bytes | memoryview]:
+        return camera.image(self)
 
     def _prepare_scene(self, cameras: list[CameraSensor]) -> bool:
         """Set what these cameras see; False where there is nothing to draw."""
@@ -274,25 +263,6 @@ class World:
             log.exception("the images of tick %d failed", self.frame)
             return False
         return True
-
-    def _send_news(self) -> None:
-        with self.sending:
-            self._send_unsent()
-
-    def _send_image(self, camera: CameraSensor) -> None:
-        self._drawn.append((camera.stream_id, *camera.image(self)))
-        if self.crew.helpers > 1 or self.constant_image:
-            self._send_drawn()
-
-    def _send_drawn(self) -> None:
-        """Send one image."""
-        with self.sending:
-            self._send_unsent()  # no image comes before its tick's answer
-            self.streams.publish(*self._drawn.popleft())
-
-    def _send_unsent(self) -> None:
-        while self._unsent:
-            self._unsent.pop(0)()
 
     def snapshot(self, map_changed: bool) -> bytes:
         """Return the world snapshot message of the current frame, every actor in it."""
