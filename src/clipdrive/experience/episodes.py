@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -105,7 +106,11 @@ def write_episode(path: Path, episode: Episode) -> int:
     """Write one episode in one piece (temporary file, then rename); returns the file's CRC-32."""
     temporary = path.with_suffix(".part")
     with open(temporary, "wb") as file:
-        np.savez(file, **{name: getattr(episode, name) for name in ARRAYS})
+        with zipfile.ZipFile(file, "w") as archive:  # not np.savez: its heads are another Python's other bytes
+            for name in ARRAYS:
+                array = io.BytesIO()
+                np.save(array, getattr(episode, name), allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array.getvalue())
         file.flush()
         os.fsync(file.fileno())
     checksum = zlib.crc32(temporary.read_bytes())
