@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clipdrive.digits import rounded, write_json
+from clipdrive.digits import write_json
 
 DIGITS = 6  # significant: fewer than a stage's own files have, so that Git shows what changed and no more
 
@@ -49,12 +49,4 @@ def not_finite(values: Mapping[str, Any]) -> list[str]:
 def write_metrics(path: Path, values: Mapping[str, Any]) -> None:
     """Publish metrics: rounded, in strict JSON; what is not finite is null, which DVC and the gate call missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, _finite(rounded(values, DIGITS)))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    write_json(path, values, DIGITS, null=True)
