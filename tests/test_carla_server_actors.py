@@ -33,7 +33,7 @@ class SilentStreams:
     def has_listener(self, stream_id):
         return False
 
-    def publish(self, stream_id, *parts):
+    def publish(self, stream_id, *parts, earlier=None):
         pass
 
 

@@ -35,7 +35,7 @@ class RecordedStreams:
     def has_listener(self, stream_id):
         return True
 
-    def publish(self, stream_id, *parts):
+    def publish(self, stream_id, *parts, earlier=None):
         self.sent.append((stream_id, b"".join(bytes(part) for part in parts)))
 
 
@@ -159,7 +159,7 @@ def test_with_more_helpers_an_image_leaves_while_others_are_drawn(maps, monkeypa
         seen.append(gone.wait(PATIENCE_S))
         return render(*arguments)
 
-    def noted(stream_id, *parts):
+    def noted(stream_id, *parts, earlier=None):
         publish(stream_id, *parts)
         if stream_id == first.stream_id:
             gone.set()

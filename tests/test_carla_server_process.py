@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import time
 import msgpack
 import pytest
 
-from clipdrive.carla_server.streams import STALLED_S
+from clipdrive.carla_server.streams import MAX_EARLIER_IDS, STALLED_S
+from clipdrive.carla_server.wire import MAP_CHANGED
 from plain_client import assert_alive, call, connect, is_closed, resident_mb, stream_address
 from server_process import running_server, start
 
+SNAPSHOT = struct.Struct("<8xQ32xQ24xI")  # head of its message, behind the length: frame, episode, flags
 COMMAND = [sys.executable, "-m", "clipdrive.carla_server"]
 
 
@@ -184,6 +187,50 @@ def test_an_unknown_stream_stays_open_and_silent(carla_server_port):
         peer.settimeout(0.5)
         with pytest.raises(TimeoutError):
             peer.recv(1)
+
+
+def snapshot(listener):
+    """Frame, episode and flags of the next snapshot that a listener to the world gets."""
+    (length,) = struct.unpack("<I", listener.recv(4, socket.MSG_WAITALL))
+    message = listener.recv(length, socket.MSG_WAITALL)
+    return SNAPSHOT.unpack_from(message)
+
+
+def listen(stream_id, stream_port):
+    listener = connect(stream_port)
+    listener.sendall(struct.pack("<I", stream_id))
+    return listener
+
+
+def test_every_episode_has_its_own_stream_of_snapshots_and_an_earlier_one_leads_to_it(carla_server_port):
+    with contextlib.ExitStack() as open_until_the_end:
+        peer = open_until_the_end.enter_context(connect(carla_server_port))
+        settings = call(peer, "get_episode_settings")[1][0][1]
+        call(peer, "set_episode_settings", [True, *settings[1:]])
+        ids, listeners = [], []
+        for _ in range(MAX_EARLIER_IDS + 2):
+            call(peer, "load_new_episode", "circuit_1", False, 0)
+            stream_id, stream_port = stream_address(carla_server_port)
+            ids.append(stream_id)
+            listeners.append(open_until_the_end.enter_context(listen(stream_id, stream_port)))
+            assert snapshot(listeners[-1])[2] == 0
+        assert len(set(ids)) == len(ids)
+        late = open_until_the_end.enter_context(listen(ids[1], stream_port))
+        assert snapshot(late)[2] == 0
+        unknown = open_until_the_end.enter_context(listen(ids[0], stream_port))
+        listeners[1].close()
+        frame = call(peer, "tick_cue")[1][0][1]
+        episode = call(peer, "get_episode_info")[1][0][1][0]
+        for listener in (listeners[0], *listeners[2:-1], late):
+            assert snapshot(listener) == (frame, episode, MAP_CHANGED)  # their clients know of an earlier map
+        assert snapshot(listeners[-1]) == (frame, episode, 0)
+        call(peer, "tick_cue")
+        for listener in (listeners[0], *listeners[2:], late):
+            assert snapshot(listener) == (frame + 1, episode, 0)
+        unknown.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            unknown.recv(1)
+        call(peer, "set_episode_settings", settings)
 
 
 def test_a_subscriber_that_talks_is_closed(carla_server_port):

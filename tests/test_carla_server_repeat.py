@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import queue
+import subprocess
+import sys
 import time
 
 import carla
@@ -101,6 +103,32 @@ def test_a_map_that_changes_reaches_every_client(carla_server_port):
     clients[0].load_world("circuit_2")
     other.wait_for_tick(2.0)
     assert clients[1].get_world().get_map().name.endswith("circuit_2")
+
+
+COME_AND_GO = """if True:
+    import sys
+    import carla
+
+    for count in range(400):
+        client = world = None  # while the world's first snapshot may still be on its way to them
+        client = carla.Client("127.0.0.1", int(sys.argv[1]), 2)
+        client.set_timeout(10.0)
+        world = client.get_world()
+        if count == 0:
+            settings = world.get_settings()
+            settings.synchronous_mode, settings.fixed_delta_seconds = True, 0.05
+            world.apply_settings(settings)
+        if count % 20 == 0:
+            world = client.load_world("circuit_1", False)
+            assert world.get_map().name.endswith("circuit_1")
+    world.apply_settings(carla.WorldSettings(False, False, 0.0))
+"""
+
+
+def test_clients_that_come_and_go_while_the_world_stands_still_end_well(carla_server_port):
+    command = [sys.executable, "-c", COME_AND_GO, str(carla_server_port)]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60.0)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_nothing_is_left_to_compile_after_the_warm_up():

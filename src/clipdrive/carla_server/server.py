@@ -139,8 +139,8 @@ class Server:
         return True
 
     def _subscribed(self, connection: StreamConnection) -> None:
-        if connection.stream_id == self.world.stream_id:
-            connection.send(self.world.snapshot(map_changed=True))  # the world is there without waiting for a tick
+        if connection in self.streams.subscribers[self.world.stream_id]:
+            connection.send(self.world.snapshot())  # the world is there without waiting for a tick
         self._release_held()
 
     def _ticks_by_itself(self) -> bool:

@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 import time
+from collections import deque
 
 from clipdrive.carla_server import wire
 from clipdrive.carla_server.listening import Listener
@@ -14,6 +15,7 @@ from clipdrive.carla_server.network import PENDING_BYTES, Connection, EventLoop
 SUBSCRIPTION_WAIT_S = 0.5
 MAX_SUBSCRIBERS = 64  # per stream
 MAX_AWAITED = 1000
+MAX_EARLIER_IDS = 16  # of renewed streams, under which a client that has been slow may still come
 STALLED_S = 5.0  # without a byte read, before a full connection is closed
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ class StreamConnection(Connection):
         self.server = server
         self.first = b""
         self.stream_id = 0
+        self.fellows: list[StreamConnection] = []  # all subscribers of its stream, itself among them
         self.dropped = 0
         self.full_bytes = 0  # that were pending at `full_since_s`
         self.full_since_s = 0.0
@@ -75,6 +78,7 @@ class StreamServer:
 
     def __init__(self, loop: EventLoop, host: str, port: int) -> None:
         self.subscribers: dict[int, list[StreamConnection]] = {}
+        self.earlier_ids: deque[int] = deque()  # of renewed streams, which lead to the same subscribers
         self.awaited: list[tuple[int, float, object]] = []  # stream id, until when a tick waits for it, whose tick
         self.on_subscribe = lambda connection: None
         self.listener = Listener(loop, host, port, lambda peer: StreamConnection(loop, peer, self))
@@ -87,6 +91,19 @@ class StreamServer:
             if stream_id not in self.subscribers:
                 self.subscribers[stream_id] = []
                 return stream_id
+
+    def renew(self, stream_id: int) -> int:
+        """Give a stream a new id and return it; who listens by an earlier one goes on listening.
+
+        A client ends its subscription from another thread than the one that begins the next: of two by one id it
+        might end the wrong one, which costs the client its process.
+        """
+        new_id = self.open()
+        self.subscribers[new_id] = self.subscribers[stream_id]
+        self.earlier_ids.append(stream_id)
+        if len(self.earlier_ids) > MAX_EARLIER_IDS:
+            del self.subscribers[self.earlier_ids.popleft()]
+        return new_id
 
     def shut(self, stream_id: int) -> None:
         """End a stream; its connections stay open and silent until the client leaves."""
@@ -122,21 +139,23 @@ class StreamServer:
         """Tell whether anybody reads the stream."""
         return bool(self.subscribers.get(stream_id))
 
-    def publish(self, stream_id: int, *parts: bytes | memoryview) -> None:
-        """Send one message to everybody who listens."""
+    def publish(self, stream_id: int, *parts: bytes | memoryview, earlier: bytes | None = None) -> None:
+        """Send one message to everybody who listens; `earlier`, if any, to those who came by an earlier id instead."""
         for connection in tuple(self.subscribers.get(stream_id, ())):
-            connection.offer(parts)
+            connection.offer(parts if earlier is None or connection.stream_id == stream_id else (earlier,))
 
     def subscribe(self, connection: StreamConnection) -> None:
         """Take in a connection that has named its stream."""
         stream_id = connection.stream_id
-        if stream_id not in self.subscribers:
+        subscribers = self.subscribers.get(stream_id)
+        if subscribers is None:
             return
-        if len(self.subscribers[stream_id]) >= MAX_SUBSCRIBERS:
+        if len(subscribers) >= MAX_SUBSCRIBERS:
             log.warning("stream %d has %d listeners, the most it takes", stream_id, MAX_SUBSCRIBERS)
             return
         connection.proven = True
-        self.subscribers[stream_id].append(connection)
+        connection.fellows = subscribers
+        subscribers.append(connection)
         log.info("stream %d: %s listens", stream_id, connection.name)
         for index, (awaited_id, _, _) in enumerate(self.awaited):
             if awaited_id == stream_id:
@@ -147,7 +166,6 @@ class StreamServer:
     def unsubscribe(self, connection: StreamConnection) -> None:
         """Forget a connection."""
         self.listener.forget(connection)
-        subscribers = self.subscribers.get(connection.stream_id, [])
-        if connection in subscribers:
-            subscribers.remove(connection)
+        if connection in connection.fellows:
+            connection.fellows.remove(connection)
             log.info("stream %d: a listener left, %d messages dropped", connection.stream_id, connection.dropped)

@@ -85,6 +85,7 @@ class World:
         self._map = new_map
         if reset_settings:
             self.settings = EpisodeSettings()
+        self.stream_id = self.streams.renew(self.stream_id)
         self._begin_episode()
         log.info("episode %d on %s", self.episode_id, self._map.name)
 
@@ -94,6 +95,7 @@ class World:
                 self.streams.shut(actor.stream_id)
         self.actors, self.solids, self.vehicles, self.walkers, self.sensors = {}, {}, {}, {}, []
         self.news = b""  # the snapshot of the last tick
+        self.news_of_map: bytes | None = None  # the same, for clients that know of the map before only
         self.scene: Scene | None = None  # what all cameras of a tick see
         self.undrawn: list[CameraSensor] = []  # cameras whose image of the last tick is still to be sent
         self.episode_id += 1
@@ -233,7 +235,8 @@ class World:
                     self.undrawn.append(sensor)
                 else:
                     sensor.publish(self)
-        self.news = self.snapshot(self.map_changed)
+        self.news = self.snapshot()
+        self.news_of_map = self.snapshot(map_changed=True) if self.map_changed else None
         self.map_changed = False
 
     def _move(self, step_s: float) -> None:
@@ -246,7 +249,7 @@ class World:
     def send(self, answer: Job = lambda: None) -> None:
         """Send the snapshot of the last tick, call `answer`, which sends the tick's answer, and send the images."""
         cameras, self.undrawn = self.undrawn, []
-        news = (partial(self.streams.publish, self.stream_id, self.news), answer)
+        news = (partial(self.streams.publish, self.stream_id, self.news, earlier=self.news_of_map), answer)
         end = TickEnd(self.crew, self.streams, news, self._image, self.constant_image)
         end.send(cameras if self._prepare_scene(cameras) else ())
 
@@ -264,8 +267,12 @@ class World:
             return False
         return True
 
-    def snapshot(self, map_changed: bool) -> bytes:
-        """Return the world snapshot message of the current frame, every actor in it."""
+    def snapshot(self, map_changed: bool = False) -> bytes:
+        """Return the world snapshot message of the current frame, every actor in it.
+
+        A client that is told of a change of the map asks for the lights, from the thread that reads the stream: if it
+        lets go of its world meanwhile, it hangs or aborts. So no client is told that has come since the change.
+        """
         return wire.snapshot(
             self.frame, self.elapsed_s, self.episode_id, time.time(),
             self.settings.fixed_delta_seconds or self.last_step_s or DEFAULT_STEP_S,
