@@ -136,6 +136,23 @@ def test_a_target_that_something_steps_fails_the_stage(tmp_path, episodes, monke
     assert certificate["certificate"]["targets_stepped"] == 1
 
 
+def test_a_structure_that_comes_apart_on_the_way_fails_the_stage(tmp_path, episodes, monkeypatch):
+    real = TD3.update
+
+    def update_and_let_a_target_take_gradients(self, *args, **kwargs):
+        result = real(self, *args, **kwargs)
+        self.critic_target.q1.out.weight.requires_grad_(True)
+        return result
+
+    monkeypatch.setattr(TD3, "update", update_and_let_a_target_take_gradients)
+    sentence = r"^after the last update: critic_target.q1.out.weight is a target's and takes gradients; targets only .*"
+    with pytest.raises(TrainError, match=sentence) as caught:
+        run(episodes, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    certificate = json.loads(Path(str(caught.value).rsplit(" ", 1)[1]).read_text())["certificate"]
+    assert "takes gradients" in certificate["structure"] and certificate["updates"] == 40
+
+
 def test_a_gradient_that_is_not_finite_fails_the_stage_and_keeps_the_batch(tmp_path, episodes, monkeypatch):
     real = TD3._target
     monkeypatch.setattr(TD3, "_target", lambda self, batch: real(self, batch) * (1.0 if self.updates < 12 else np.nan))

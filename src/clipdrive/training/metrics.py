@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from clipdrive.agents.structure import GroupError
 from clipdrive.agents.td3 import TD3, Update
 from clipdrive.training.returns import ReturnWatch
 
@@ -138,12 +139,19 @@ class UpdateMeter:
 
 
 def certificate(agent: TD3) -> dict[str, Any]:
-    """Per group what its gradients did (`gradient`); over all the violations and the structure (`certificate`)."""
+    """Per group what its gradients did (`gradient`); over all the violations and the structure (`certificate`).
+
+    Of a structure that is not sound it holds what is wrong, as `structure`.
+    """
+    try:
+        structure: dict[str, Any] = agent.structure()
+    except GroupError as error:
+        structure = {"structure": str(error)}
     records = [clipped.record for clipped in agent.optimizers]
     groups = {name: row for record in records for name, row in record.summary().items()}
     violations = sum(record.violations for record in records)
     counts = {"updates": agent.updates, "violations": violations}
-    return {"gradient": groups, "certificate": counts | agent.structure()}
+    return {"gradient": groups, "certificate": counts | structure}
 
 
 def summary(

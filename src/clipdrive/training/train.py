@@ -55,6 +55,7 @@ def train(
         run.start(episodes)
         run.learn_before_driving()
         run.drive_and_learn()
+        run.learner.agent.structure()  # nothing is written of an agent that has come apart
     except (ClippingError, GroupError) as error:
         raise _failure(error, run.learner, state_folder() / "failures" / key) from error
     except ServerLost as error:
@@ -76,10 +77,12 @@ def _values_in_use(params: Params) -> dict[str, Any]:
 
 
 def _failure(error: ClippingError | GroupError, learner: Learner, folder: Path) -> TrainError:
-    """Keep the certificate, and the batch, of a run that had to stop; the error that says where they are."""
+    """Keep the certificate, and an update's batch, of a run that had to stop; the error that says where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(certificate(learner.agent), indent=2)  # of what failed: NaN is allowed
     (folder / "certificate.json").write_text(text + "\n", encoding="utf-8")
+    if learner.failed is None:
+        return TrainError(f"after the last update: {error}; the certificate is in {folder / 'certificate.json'}")
     number, batch = learner.failed
     torch.save(vars(batch), folder / "batch.pt")
     return TrainError(
