@@ -11,6 +11,7 @@ import pytest
 from clipdrive.carla_server import sensors
 from clipdrive.carla_server.crew import Crew
 from clipdrive.carla_server.maps import MapLibrary
+from clipdrive.carla_server.server import Server, ServerOptions
 from clipdrive.carla_server.settings import EpisodeSettings
 from clipdrive.carla_server.world import World
 
@@ -189,3 +190,29 @@ def test_no_image_comes_before_its_answer_even_if_the_helper_is_late(maps):
     world.send(lambda: world.streams.sent.append(("answer", b"")))
     first, second = (sensor.stream_id for sensor in world.sensors)
     assert [where for where, _ in world.streams.sent] == [world.stream_id, "answer", first, second]
+
+
+def test_the_first_tick_of_an_episode_answers_before_its_snapshot_leaves_and_every_other_one_after_it(monkeypatch):
+    class Client:
+        def answer_now(self, _reply):
+            happened.append("answer")
+
+    happened, server = [], Server(ServerOptions(port=0))
+    try:
+        monkeypatch.setattr(server.streams, "publish", lambda *_, **__: happened.append(server.world.frame))
+        server.world.settings = EpisodeSettings(synchronous_mode=True)
+        client, frame = Client(), server.world.frame
+        server._tick_cue(client, 1)
+        assert happened == ["answer"]
+        server.loop.late.popleft()()
+        assert happened == ["answer", frame + 1]
+        server._tick_cue(client, 2)
+        assert happened[2:] == [frame + 2, "answer"]
+        server.world.load("", False)
+        server._tick_cue(client, 3)
+        server._tick_cue(client, 4)  # does not overtake the one before
+        assert happened[4:] == ["answer", frame + 3, frame + 4, "answer"]
+        server.loop.late.popleft()()
+        assert len(happened) == 8
+    finally:
+        server.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 from clipdrive.carla_server import values, wire
 from clipdrive.carla_server.actor_methods import ActorMethods
 from clipdrive.carla_server.commands import Batch
+from clipdrive.carla_server.crew import Job
 from clipdrive.carla_server.listening import ListenError
 from clipdrive.carla_server.maps import MapLibrary
 from clipdrive.carla_server.network import READ, EventLoop
@@ -102,10 +103,23 @@ class Server:
             connection.wait()
             self.held.append((connection, message_id))
             return None
+        first = self.world.map_changed
         self.world.tick()
         reply = wire.reply_value(message_id, self.world.frame)
-        self.world.send(lambda: connection.answer_now(reply))
+        self._send_tick(first, lambda: connection.answer_now(reply))
         return None
+
+    def _send_tick(self, first: bool, answer: Job) -> None:
+        """Send what a tick has to send, in the first of an episode the answer well before the rest.
+
+        It is the one by which `load_world` looks for the new episode: a client that has the snapshot before it begins
+        to wait for one waits in vain for 50 ms.
+        """
+        if first and not self.world.undrawn:
+            answer()
+            self.loop.call_later(self.world.send_unsent)
+        else:
+            self.world.send(answer)
 
     def _release_held(self) -> None:
         held, self.held = self.held, []
@@ -123,9 +137,10 @@ class Server:
         return wire.reply_value(message_id, (self.streams.announce(stream_id, connection),))
 
     def _tick_held(self, connection: RpcConnection, message_id: int) -> None:
+        first = self.world.map_changed
         if self._tick_safely():
             reply = wire.reply_value(message_id, self.world.frame)
-            self.world.send(lambda: connection.send(reply))
+            self._send_tick(first, lambda: connection.send(reply))
         else:
             connection.send(wire.reply_error(message_id, "the tick failed in the server"))
         connection.go_on()

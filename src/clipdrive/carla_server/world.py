@@ -94,7 +94,8 @@ class World:
             if actor.stream_id is not None:
                 self.streams.shut(actor.stream_id)
         self.actors, self.solids, self.vehicles, self.walkers, self.sensors = {}, {}, {}, {}, []
-        self.news = b""  # the snapshot of the last tick
+        self.unsent = False  # whether the last tick is still to be sent
+        self.news = b""  # its snapshot
         self.news_of_map: bytes | None = None  # the same, for clients that know of the map before only
         self.scene: Scene | None = None  # what all cameras of a tick see
         self.undrawn: list[CameraSensor] = []  # cameras whose image of the last tick is still to be sent
@@ -219,6 +220,7 @@ class World:
 
         step_s: for a world without a fixed step; a fixed step goes before.
         """
+        self.send_unsent()
         self.undrawn = []
         step_s = self.settings.fixed_delta_seconds or step_s or DEFAULT_STEP_S
         self.frame += 1
@@ -238,6 +240,12 @@ class World:
         self.news = self.snapshot()
         self.news_of_map = self.snapshot(map_changed=True) if self.map_changed else None
         self.map_changed = False
+        self.unsent = True
+
+    def send_unsent(self) -> None:
+        """Send the last tick if that has not been done."""
+        if self.unsent:
+            self.send()
 
     def _move(self, step_s: float) -> None:
         ground = self.ground
@@ -248,6 +256,7 @@ class World:
 
     def send(self, answer: Job = lambda: None) -> None:
         """Send the snapshot of the last tick, call `answer`, which sends the tick's answer, and send the images."""
+        self.unsent = False
         cameras, self.undrawn = self.undrawn, []
         news = (partial(self.streams.publish, self.stream_id, self.news, earlier=self.news_of_map), answer)
         end = TickEnd(self.crew, self.streams, news, self._image, self.constant_image)
