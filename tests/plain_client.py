@@ -7,6 +7,8 @@ import struct
 
 import msgpack
 
+SNAPSHOT = struct.Struct("<8xQ32xQ24xI")  # head of its message, behind the length: frame, episode, flags
+
 
 def connect(port):
     peer = socket.create_connection(("127.0.0.1", port), timeout=5.0)
@@ -48,6 +50,19 @@ def stream_address(port):
     with connect(port) as peer:
         _, [[_, [_, [token]]]] = call(peer, "get_episode_info")
     return struct.unpack_from("<IH", token)
+
+
+def listen(stream_id, stream_port):
+    """A connection that has asked for a stream."""
+    listener = connect(stream_port)
+    listener.sendall(struct.pack("<I", stream_id))
+    return listener
+
+
+def snapshot(listener):
+    """Frame, episode and flags of the next snapshot that a listener to the world gets."""
+    (length,) = struct.unpack("<I", listener.recv(4, socket.MSG_WAITALL))
+    return SNAPSHOT.unpack_from(listener.recv(length, socket.MSG_WAITALL))
 
 
 def resident_mb(pid):

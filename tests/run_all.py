@@ -1,8 +1,8 @@
 """Run every test file in a process of its own, as many at a time as there are cores: what `make test` calls.
 
 `python tests/run_all.py [pytest options]`. A file is run once more if its process was ended by a signal: on a busy
-machine the carla package now and then aborts its process when it closes a connection ("close: Bad file descriptor").
-What crashes by its own fault does so again. (pytest-xdist counts an abort as a failure, and may wait for ever then.)
+machine the carla package may abort its process where a test stops or loses a camera whose image is on its way. What
+crashes by its own fault does so again. (pytest-xdist counts an abort as a failure, and may wait for ever then.)
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -17,10 +16,9 @@ import pytest
 
 from clipdrive.carla_server.streams import MAX_EARLIER_IDS, STALLED_S
 from clipdrive.carla_server.wire import MAP_CHANGED
-from plain_client import assert_alive, call, connect, is_closed, resident_mb, stream_address
+from plain_client import assert_alive, call, connect, is_closed, listen, resident_mb, snapshot, stream_address
 from server_process import running_server, start
 
-SNAPSHOT = struct.Struct("<8xQ32xQ24xI")  # head of its message, behind the length: frame, episode, flags
 COMMAND = [sys.executable, "-m", "clipdrive.carla_server"]
 
 
@@ -125,8 +123,7 @@ def test_verbose_says_what_happens_and_a_quiet_server_says_nothing():
         line = process.stdout.readline()
         with connect(int(line.rsplit(":", 1)[1])) as peer:
             stream_id, stream_port = stream_address(int(line.rsplit(":", 1)[1]))
-            with connect(stream_port) as listener:
-                listener.sendall(struct.pack("<I", stream_id))
+            with listen(stream_id, stream_port) as listener:
                 assert listener.recv(4)
             call(peer, "load_new_episode", "circuit_2", True, 65535)
             call(peer, "spawn_actor", [1, "vehicle.tesla.model3", []], [[0.0, 0.0, 5.0], [0.0, 0.0, 0.0]])
@@ -182,24 +179,10 @@ def test_random_arguments_get_an_answer(carla_server_port, seed):
 
 def test_an_unknown_stream_stays_open_and_silent(carla_server_port):
     stream_id, stream_port = stream_address(carla_server_port)
-    with connect(stream_port) as peer:
-        peer.sendall(struct.pack("<I", stream_id ^ 0x5555))
+    with listen(stream_id ^ 0x5555, stream_port) as peer:
         peer.settimeout(0.5)
         with pytest.raises(TimeoutError):
             peer.recv(1)
-
-
-def snapshot(listener):
-    """Frame, episode and flags of the next snapshot that a listener to the world gets."""
-    (length,) = struct.unpack("<I", listener.recv(4, socket.MSG_WAITALL))
-    message = listener.recv(length, socket.MSG_WAITALL)
-    return SNAPSHOT.unpack_from(message)
-
-
-def listen(stream_id, stream_port):
-    listener = connect(stream_port)
-    listener.sendall(struct.pack("<I", stream_id))
-    return listener
 
 
 def test_every_episode_has_its_own_stream_of_snapshots_and_an_earlier_one_leads_to_it(carla_server_port):
@@ -235,8 +218,7 @@ def test_every_episode_has_its_own_stream_of_snapshots_and_an_earlier_one_leads_
 
 def test_a_subscriber_that_talks_is_closed(carla_server_port):
     stream_id, stream_port = stream_address(carla_server_port)
-    with connect(stream_port) as peer:
-        peer.sendall(struct.pack("<I", stream_id))
+    with listen(stream_id, stream_port) as peer:
         assert peer.recv(4)
         peer.sendall(b"more")
         assert is_closed(peer)
@@ -253,8 +235,7 @@ def test_a_listener_that_never_reads_loses_images_then_its_connection_and_memory
             call(peer, "set_episode_settings", settings)
             _, [[_, actor]] = call(peer, "spawn_actor", [1, "sensor.camera.rgb", attributes], transform)
             stream_id, stream_port = struct.unpack_from("<IH", actor[5])
-            with connect(stream_port) as lazy:
-                lazy.sendall(struct.pack("<I", stream_id))
+            with listen(stream_id, stream_port) as lazy:
                 for _ in range(40):  # 160 MB
                     call(peer, "tick_cue")
                 assert resident_mb(process.pid) < 350

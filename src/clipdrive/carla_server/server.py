@@ -103,19 +103,18 @@ class Server:
             connection.wait()
             self.held.append((connection, message_id))
             return None
-        first = self.world.map_changed
         self.world.tick()
         reply = wire.reply_value(message_id, self.world.frame)
-        self._send_tick(first, lambda: connection.answer_now(reply))
+        self._send_tick(lambda: connection.answer_now(reply))
         return None
 
-    def _send_tick(self, first: bool, answer: Job) -> None:
+    def _send_tick(self, answer: Job) -> None:
         """Send what a tick has to send, in the first of an episode the answer well before the rest.
 
         It is the one by which `load_world` looks for the new episode: a client that has the snapshot before it begins
         to wait for one waits in vain for 50 ms.
         """
-        if first and not self.world.undrawn:
+        if self.world.is_first_tick and not self.world.undrawn:
             answer()
             self.loop.call_later(self.world.send_unsent)
         else:
@@ -137,10 +136,9 @@ class Server:
         return wire.reply_value(message_id, (self.streams.announce(stream_id, connection),))
 
     def _tick_held(self, connection: RpcConnection, message_id: int) -> None:
-        first = self.world.map_changed
         if self._tick_safely():
             reply = wire.reply_value(message_id, self.world.frame)
-            self._send_tick(first, lambda: connection.send(reply))
+            self._send_tick(lambda: connection.send(reply))
         else:
             connection.send(wire.reply_error(message_id, "the tick failed in the server"))
         connection.go_on()

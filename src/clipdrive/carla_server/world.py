@@ -94,8 +94,7 @@ class World:
             if actor.stream_id is not None:
                 self.streams.shut(actor.stream_id)
         self.actors, self.solids, self.vehicles, self.walkers, self.sensors = {}, {}, {}, {}, []
-        self.unsent = False  # whether the last tick is still to be sent
-        self.news = b""  # its snapshot
+        self.news = b""  # the snapshot of the last tick, where it is still to be sent
         self.news_of_map: bytes | None = None  # the same, for clients that know of the map before only
         self.scene: Scene | None = None  # what all cameras of a tick see
         self.undrawn: list[CameraSensor] = []  # cameras whose image of the last tick is still to be sent
@@ -240,11 +239,15 @@ class World:
         self.news = self.snapshot()
         self.news_of_map = self.snapshot(map_changed=True) if self.map_changed else None
         self.map_changed = False
-        self.unsent = True
+
+    @property
+    def is_first_tick(self) -> bool:
+        """Whether the last tick was the first of its episode."""
+        return self.news_of_map is not None
 
     def send_unsent(self) -> None:
         """Send the last tick if that has not been done."""
-        if self.unsent:
+        if self.news:
             self.send()
 
     def _move(self, step_s: float) -> None:
@@ -256,10 +259,10 @@ class World:
 
     def send(self, answer: Job = lambda: None) -> None:
         """Send the snapshot of the last tick, call `answer`, which sends the tick's answer, and send the images."""
-        self.unsent = False
         cameras, self.undrawn = self.undrawn, []
-        news = (partial(self.streams.publish, self.stream_id, self.news, earlier=self.news_of_map), answer)
-        end = TickEnd(self.crew, self.streams, news, self._image, self.constant_image)
+        news, self.news = self.news, b""
+        first = (partial(self.streams.publish, self.stream_id, news, earlier=self.news_of_map), answer)
+        end = TickEnd(self.crew, self.streams, first, self._image, self.constant_image)
         end.send(cameras if self._prepare_scene(cameras) else ())
 
     def _image(self, camera: CameraSensor) -> tuple[bytes, bytes | memoryview]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from clipdrive.agents.structure import GroupError
 from clipdrive.agents.td3 import TD3, Update
 from clipdrive.training.returns import ReturnWatch
 
@@ -138,20 +137,13 @@ class UpdateMeter:
         self._clipped = state["clipped"]
 
 
-def certificate(agent: TD3) -> dict[str, Any]:
-    """Per group what its gradients did (`gradient`); over all the violations and the structure (`certificate`).
-
-    Of a structure that is not sound it holds what is wrong, as `structure`.
-    """
-    try:
-        structure: dict[str, Any] = agent.structure()
-    except GroupError as error:
-        structure = {"structure": str(error)}
+def certificate(agent: TD3, structure: Mapping[str, Any]) -> dict[str, Any]:
+    """Per group what its gradients did (`gradient`); over all the violations and the `structure` (`certificate`)."""
     records = [clipped.record for clipped in agent.optimizers]
     groups = {name: row for record in records for name, row in record.summary().items()}
     violations = sum(record.violations for record in records)
     counts = {"updates": agent.updates, "violations": violations}
-    return {"gradient": groups, "certificate": counts | structure}
+    return {"gradient": groups, "certificate": {**counts, **structure}}
 
 
 def summary(
@@ -183,7 +175,7 @@ def summary(
             "saturated_share_last": last("saturated_share"),
             "dead_updates": meter.dead_actor_updates,
         },
-    } | certificate(agent)
+    } | certificate(agent, agent.structure())
     if agent.gap is not None:
         result["q"]["mpg_delta_last"] = last("mpg_delta")
     if episodes:

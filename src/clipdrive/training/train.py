@@ -79,7 +79,11 @@ def _values_in_use(params: Params) -> dict[str, Any]:
 def _failure(error: ClippingError | GroupError, learner: Learner, folder: Path) -> TrainError:
     """Keep the certificate, and an update's batch, of a run that had to stop; the error that says where they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(certificate(learner.agent), indent=2)  # of what failed: NaN is allowed
+    try:
+        structure: dict[str, Any] = learner.agent.structure()
+    except GroupError as unsound:
+        structure = {"structure": str(unsound)}
+    text = json.dumps(certificate(learner.agent, structure), indent=2)  # of what failed: NaN is allowed
     (folder / "certificate.json").write_text(text + "\n", encoding="utf-8")
     if learner.failed is None:
         return TrainError(f"after the last update: {error}; the certificate is in {folder / 'certificate.json'}")
